@@ -26,10 +26,10 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The waits of a process; clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct DiskRoom(Arc<Shared>);
+pub struct DiskRoom(Arc<RoomWaits>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct RoomWaits {
     waits: Mutex<Waits>,
     stopped: Condvar,
     reason: watch::Sender<Option<String>>,

@@ -64,6 +64,7 @@ pub(crate) fn sharing(
         upload_policy: upload_policy(access.kind()),
         rates: settings.content.rates(),
         quota: settings.content.quota(),
+        open_bytes_max: trefoil_swarm::OPEN_BYTES_MAX,
         origins: settings.content.origins.reach(access.kind()),
         credentials: Credentials::read(&settings.content.origin_credentials)?,
     })

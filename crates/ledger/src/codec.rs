@@ -288,19 +288,19 @@ pub(crate) fn encode_undo(change: &TrieChange) -> Vec<u8> {
     out
 }
 
-/// The key of each changed trie row, and the row before the change.
-pub(crate) type Undo = Vec<(Vec<u8>, Option<Bytes>)>;
-
-pub(crate) fn decode_undo(mut bytes: &[u8]) -> Option<Undo> {
-    let mut undo = Undo::new();
+/// Calls `each` with the key of each changed trie row, and the row before the change.
+pub(crate) fn each_undo(
+    mut bytes: &[u8],
+    mut each: impl FnMut(&[u8], Option<&[u8]>),
+) -> Option<()> {
     while let Some((len, rest)) = bytes.split_first() {
         let (key, rest) = rest.split_at_checked(usize::from(*len))?;
         let (len, rest) = rest.split_first_chunk()?;
         let (before, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        undo.push((key.to_vec(), (!before.is_empty()).then(|| Bytes::copy_from_slice(before))));
+        each(key, (!before.is_empty()).then_some(before));
         bytes = rest;
     }
-    Some(undo)
+    Some(())
 }
 
 /// The place of a transaction: height and index.

@@ -20,7 +20,10 @@ use crate::{
     logs::Wanted,
     overlay::{Generation, Outcome},
     store::{Base, Table},
-    trie::{self, NodeKey, NodeReader, proof::prove},
+    trie::{
+        self, NodeKey, NodeReader,
+        proof::{is_on_the_way, prove},
+    },
 };
 
 /// A block as it is stored, with its receipts.
@@ -291,8 +294,11 @@ impl Snapshot {
     ) -> Result<AccountProof, LedgerError> {
         let state = self.state(height)?;
         let account = state.account(address)?;
-        let nodes = self.view.trie_at(height)?;
         let owner = keccak256(address);
+        let hashed: BTreeSet<B256> = slots.iter().map(keccak256).collect();
+        // 128 blocks may have changed a gigabyte of others.
+        let is_needed = |key: &[u8], _| Ok(is_on_the_way(key, &owner, &hashed));
+        let nodes = self.view.trie_at(height, is_needed)?;
         let (proof, _) = prove(&nodes, None, owner)?;
         let storage_root = trie::storage_root(&nodes, address)?;
         let prove_slot = |slot: &B256| {
@@ -444,25 +450,41 @@ impl ChainView {
     }
 
     /// The trie after the block at `height`: the trie of the tip, with everything that
-    /// later blocks replaced put back.
-    pub(crate) fn trie_at(&self, height: Height) -> Result<TrieAt<'_>, LedgerError> {
+    /// later blocks replaced put back, as far as it is needed: `is_needed` is given the key of each
+    /// row and its bytes.
+    pub(crate) fn trie_at(
+        &self,
+        height: Height,
+        mut is_needed: impl FnMut(&[u8], usize) -> Result<bool, LedgerError>,
+    ) -> Result<TrieAt<'_>, LedgerError> {
         let oldest = self.base.proofs_from;
         if height < oldest {
             return Err(LedgerError::Unproven { height, oldest });
         }
-        let mut undo = BTreeMap::new();
+        // Ascending, and the first counts: what the oldest later block replaced is the value at
+        // `height`.
+        let mut undo: BTreeMap<Vec<u8>, Option<Bytes>> = BTreeMap::new();
         for height in height + 1..=self.base.tip {
+            let mut done = Ok(());
+            let mut put = |key: &[u8], before: Option<&[u8]>| {
+                if done.is_err() || undo.contains_key(key) {
+                    return;
+                }
+                match is_needed(key, before.map_or(0, <[u8]>::len)) {
+                    Ok(true) => _ = undo.insert(key.into(), before.map(Bytes::copy_from_slice)),
+                    Ok(false) => {}
+                    Err(error) => done = Err(error),
+                }
+            };
             let key = codec::height_key(height);
-            let rows = self.base.read(Table::Undo, &key, codec::decode_undo)?;
-            for (key, before) in rows.unwrap_or_default() {
-                // Ascending, and the first counts: what the oldest later block replaced is
-                // the value at `height`.
-                undo.entry(key).or_insert(before);
-            }
+            self.base.read(Table::Undo, &key, |row| codec::each_undo(row, &mut put))?;
+            done?;
         }
-        for committed in self.blocks_after(height) {
-            for node in &committed.trie {
-                undo.entry(node.key.to_bytes()).or_insert_with(|| node.before.clone());
+        for node in self.blocks_after(height).flat_map(|committed| &committed.trie) {
+            let (key, bytes) =
+                (node.key.to_bytes(), node.before.as_ref().map_or(0, |row| row.len()));
+            if !undo.contains_key(&key) && is_needed(&key, bytes)? {
+                undo.insert(key, node.before.clone());
             }
         }
         Ok(TrieAt { view: self, undo })

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::http::{
-    HeaderMap, HeaderName, Uri,
+    HeaderMap, HeaderName, StatusCode, Uri,
     header::{HOST, ORIGIN},
 };
 use trefoil_content::ContentId;
@@ -33,19 +33,28 @@ impl HttpAccess {
     /// Why a request is turned away, if it is.
     ///
     /// # Errors
-    /// A foreign host name (DNS rebinding), or a page of another origin.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+    /// 400: more than one `Host` or `Origin`; 403: a foreign host name (DNS rebinding), or a page of
+    /// another origin.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+        // A proxy before the node may go by the other one (RFC 9112, 3.2).
+        for name in [HOST, ORIGIN] {
+            if headers.get_all(&name).iter().nth(1).is_some() {
+                let text = format!("more than one `{name}` header\n");
+                return Err((StatusCode::BAD_REQUEST, text));
+            }
+        }
+        let forbidden = |text| Err((StatusCode::FORBIDDEN, text));
         // DNS rebinding: a page's own name is made to resolve to this machine. The browser then
         // counts the node as the page's own origin, but still sends the page's name as `Host`.
         let host = host(uri, headers);
         if let Some(host) = host.filter(|host| !self.admits_host(host)) {
-            return Err(format!(
+            return forbidden(format!(
                 "host {host:?} is not allowed; use an IP address or localhost, or add the name to `rpc.hosts`\n"
             ));
         }
         match text(headers, ORIGIN).filter(|origin| !self.admits_origin(origin, host)) {
             Some(origin) => {
-                Err(format!("origin {origin:?} is not allowed; add it to `rpc.origins`\n"))
+                forbidden(format!("origin {origin:?} is not allowed; add it to `rpc.origins`\n"))
             }
             None => Ok(()),
         }

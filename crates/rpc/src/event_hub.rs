@@ -9,25 +9,26 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use alloy_primitives::B256;
+use alloy_eips::Encodable2718 as _;
+use alloy_primitives::{B256, Log};
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::json as value;
-use tokio::sync::{
-    broadcast::{self, error::RecvError},
-    watch,
-};
+use tokio::sync::{broadcast::error::RecvError, watch};
 use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_node::{Event, NodeStatus};
 use trefoil_types::{Height, Transaction};
 
 use crate::{
     backend::RpcBackend,
-    convert::{self, LogJson},
+    block_logs::BlockLogs,
+    convert,
+    event_ring::{EventReader, EventRing},
+    recent_tips::RecentTips,
     sync_progress::{behind, progress},
 };
 
@@ -36,10 +37,16 @@ use crate::{
 // behind only on an overloaded machine: by two minutes at the default interval.
 /// Blocks that a subscriber may be behind.
 const BLOCKS_MAX: usize = 256;
+// Attack: 256 blocks of half a million logs each are 15 GiB.
+/// What those take, beside the newest, bytes.
+const BLOCKS_BYTES_MAX: usize = 64 << 20;
 // As many as the node's events that may wait (`EVENTS_MAX`): when the follower has caught up
 // with a burst of them, no subscriber has lost one.
 /// Pool admissions that a subscriber may be behind.
 const TXS_MAX: usize = 8_192;
+// Of 128 KiB each they would be 1 GiB, and three times that with their notifications.
+/// What those take, bytes.
+const TXS_BYTES_MAX: usize = 16 << 20;
 // Filters poll, so the node keeps for them the hashes that subscribers were sent: 512 KiB.
 /// The newest pool admissions, kept for filters.
 const RECENT_MAX: usize = 16_384;
@@ -47,6 +54,9 @@ const RECENT_MAX: usize = 16_384;
 // A block may have 80,000 of them, which are 43 MB of JSON, and wait for the slowest subscriber.
 /// Logs of a block whose notifications are kept for all subscribers.
 const SHARED_LOGS_MAX: usize = 4_096;
+/// What these take, for each log that the block has, bytes: one with four topics has 0.8 KiB beside
+/// its data.
+const SHARED_LOG_BYTES: usize = 1 << 10;
 
 /// The end of a notification, from its result on: it is the same for all subscribers.
 fn ending(result: &impl Serialize) -> Bytes {
@@ -58,14 +68,33 @@ fn ending(result: &impl Serialize) -> Bytes {
 /// A new block, for many readers.
 pub struct NewBlock {
     pub stored: StoredBlock,
+    pub logs: BlockLogs,
     head: OnceLock<Bytes>,
-    /// Of its first logs; made when one of them is asked for.
-    logs: OnceLock<Box<[OnceLock<Bytes>]>>,
+    /// The notifications of its first logs; made when one of them is asked for.
+    texts: OnceLock<Box<[OnceLock<Bytes>]>>,
+    /// What these take.
+    text_bytes: AtomicUsize,
 }
 
 impl NewBlock {
     fn new(stored: StoredBlock) -> Self {
-        Self { stored, head: OnceLock::new(), logs: OnceLock::new() }
+        let (head, texts, text_bytes) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(0));
+        let logs = BlockLogs::new(stored.receipts.clone());
+        Self { stored, logs, head, texts, text_bytes }
+    }
+
+    /// Logs whose notifications are kept.
+    fn shared(&self) -> usize {
+        self.logs.count().min(SHARED_LOGS_MAX)
+    }
+
+    /// About what it takes, with what readers make of it.
+    fn bytes(&self) -> usize {
+        let StoredBlock { block, receipts } = &self.stored;
+        let txs = block.transactions.iter().map(|tx| 1_024 + tx.encode_2718_len());
+        let of = |log: &Log| size_of::<Log>() + 64 * log.topics().len() + log.data.data.len();
+        let logs = receipts.iter().flat_map(|receipt| receipt.logs()).map(of);
+        txs.sum::<usize>() + logs.sum::<usize>() + self.shared() * SHARED_LOG_BYTES
     }
 
     /// The notification of its header.
@@ -75,16 +104,21 @@ impl NewBlock {
     }
 
     /// The notification of its log with this number.
-    pub fn log(&self, number: usize, log: &LogJson<'_>) -> Bytes {
-        let all = self.logs.get_or_init(|| {
-            let counts = self.stored.receipts.iter().map(|receipt| receipt.logs().len());
-            let shared = counts.sum::<usize>().min(SHARED_LOGS_MAX);
-            vec![OnceLock::new(); shared].into_boxed_slice()
-        });
-        match all.get(number) {
-            Some(shared) => shared.get_or_init(|| ending(log)).clone(),
-            None => ending(log),
+    pub fn log(&self, number: u32) -> Bytes {
+        let places = || vec![OnceLock::new(); self.shared()].into_boxed_slice();
+        let place = self.texts.get_or_init(places).get(number as usize);
+        if let Some(text) = place.and_then(OnceLock::get) {
+            return text.clone();
         }
+        let (tx, log) = self.logs.get(number);
+        let text = ending(&convert::log_json(&self.stored.block, tx, number as usize, log));
+        let bytes = self.text_bytes.load(Ordering::Relaxed) + text.len();
+        if let Some(place) = place.filter(|_| bytes <= self.shared() * SHARED_LOG_BYTES) {
+            self.text_bytes.fetch_add(text.len(), Ordering::Relaxed);
+            // Another reader may have been faster.
+            let _ = place.set(text.clone());
+        }
+        text
     }
 }
 
@@ -107,8 +141,10 @@ impl NewTx {
 }
 
 pub struct EventHub {
-    blocks: broadcast::Sender<Arc<NewBlock>>,
-    txs: broadcast::Sender<Arc<NewTx>>,
+    blocks: EventRing<NewBlock>,
+    txs: EventRing<NewTx>,
+    /// Of the blocks committed since the start.
+    pub tips: RecentTips,
     // The node's own status changes with each batch of its inputs, and the node's thread wakes all who
     // wait for it: they could be 65,536 subscriptions.
     /// Whether the node is catching up, and the notification of that.
@@ -120,8 +156,9 @@ pub struct EventHub {
 impl Default for EventHub {
     fn default() -> Self {
         Self {
-            blocks: broadcast::channel(BLOCKS_MAX).0,
-            txs: broadcast::channel(TXS_MAX).0,
+            blocks: EventRing::new(BLOCKS_MAX, BLOCKS_BYTES_MAX),
+            txs: EventRing::new(TXS_MAX, TXS_BYTES_MAX),
+            tips: RecentTips::default(),
             syncing: watch::Sender::new((false, ending(&false))),
             recent: Mutex::default(),
             committed_txs: AtomicU64::default(),
@@ -137,12 +174,12 @@ struct Recent {
 }
 
 impl EventHub {
-    pub fn blocks(&self) -> broadcast::Receiver<Arc<NewBlock>> {
-        self.blocks.subscribe()
+    pub fn blocks(&self) -> EventReader<NewBlock> {
+        self.blocks.read()
     }
 
-    pub fn txs(&self) -> broadcast::Receiver<Arc<NewTx>> {
-        self.txs.subscribe()
+    pub fn txs(&self) -> EventReader<NewTx> {
+        self.txs.read()
     }
 
     pub fn syncing(&self) -> watch::Receiver<(bool, Bytes)> {
@@ -165,8 +202,12 @@ impl EventHub {
 
     fn block(&self, stored: StoredBlock) {
         self.committed_txs.fetch_add(stored.block.transactions.len() as u64, Ordering::Relaxed);
-        // Nobody listening is no error.
-        let _ = self.blocks.send(Arc::new(NewBlock::new(stored)));
+        self.tips.add(stored.block.header.number, Some(&stored.block));
+        if self.blocks.has_readers() {
+            let block = NewBlock::new(stored);
+            let bytes = block.bytes();
+            self.blocks.send(block, bytes);
+        }
     }
 
     fn admitted(&self, tx: Transaction) {
@@ -177,7 +218,9 @@ impl EventHub {
             recent.first += 1;
         }
         drop(recent);
-        let _ = self.txs.send(Arc::new(NewTx { tx, whole: OnceLock::new() }));
+        // With its notification, in which it stands as hex.
+        let bytes = 1_024 + 3 * tx.encode_2718_len();
+        self.txs.send(NewTx { tx, whole: OnceLock::new() }, bytes);
     }
 
     /// The node's status changed.
@@ -197,14 +240,16 @@ impl EventHub {
     }
 
     /// Publishes the blocks after `last` up to the snapshot's tip.
-    fn catch_up(&self, snapshot: &Snapshot, last: &mut Height) {
+    async fn catch_up(&self, backend: &RpcBackend, snapshot: Snapshot, last: &mut Height) {
         while *last < snapshot.tip().number {
-            match snapshot.block(*last + 1) {
+            let (chain, height) = (snapshot.clone(), *last + 1);
+            // Not here: a block may take a second to decode.
+            match backend.read(move || chain.block(height)).await {
                 Ok(Some(stored)) => self.block(stored),
                 // Pruned, or the disk failed: the node's own business.
-                Ok(None) | Err(_) => tracing::warn!(height = *last + 1, "block not readable"),
+                Ok(None) | Err(_) => tracing::warn!(height, "block not readable"),
             }
-            *last += 1;
+            *last = height;
         }
     }
 }
@@ -236,14 +281,14 @@ pub async fn follow(hub: Arc<EventHub>, backend: RpcBackend) {
                     hub.block(StoredBlock { block, receipts });
                     last = height;
                 } else {
-                    hub.catch_up(&snapshot, &mut last);
+                    hub.catch_up(&backend, snapshot, &mut last).await;
                 }
             }
             Ok(Event::Admitted(tx)) => hub.admitted(tx),
             Ok(Event::Equivocation { .. } | Event::SignedElsewhere { .. }) => {}
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "subscriptions fell behind the node");
-                hub.catch_up(&backend.snapshot(), &mut last);
+                hub.catch_up(&backend, backend.snapshot(), &mut last).await;
             }
             Err(RecvError::Closed) => return,
         }
@@ -268,8 +313,7 @@ mod tests {
         server.mine();
         let (one, other) = (one.recv().await.unwrap(), other.recv().await.unwrap());
         assert_eq!(one.head().as_ptr(), other.head().as_ptr());
-        let (_, log) = convert::logs(&one.stored).next().expect("a log");
-        let told = [one.log(0, &log), other.log(0, &log)];
+        let told = [one.log(0), other.log(0)];
         assert_eq!(told[0].as_ptr(), told[1].as_ptr());
         assert!(told[0].ends_with(b"}}}"), "an object, and what stands around it");
         server.events.send(Event::Admitted(one.stored.block.transactions[0].clone())).unwrap();

@@ -34,7 +34,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpSocket},
-    runtime::{self, Runtime},
+    runtime::{self, Handle, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
@@ -96,11 +96,14 @@ pub async fn serve(
     // Threads of their own: what callers send is parsed and compressed on them, and must delay no
     // vote, which the caller's runtime carries.
     let server = move || {
-        let (connections, long) = (threads("rpc", 2), threads("rpc-long", 1));
-        let rpc = Rpc::new(backend, access, Limits::default(), memory, long.handle().clone());
+        // Health checks are answered by those that read and write, and no work is done there.
+        let connections = threads("rpc", 2);
+        let works = [threads("rpc-call", 2), threads("rpc-long", 1)];
+        let handles = works.each_ref().map(|threads| threads.handle().clone());
+        let rpc = Rpc::new(backend, access, Limits::default(), memory, handles);
         connections.block_on(run(rpc, listener, content));
         connections.shutdown_background();
-        long.shutdown_background();
+        works.into_iter().for_each(Runtime::shutdown_background);
     };
     Ok((address, thread::Builder::new().name("rpc".into()).spawn(server)?))
 }
@@ -126,7 +129,7 @@ fn threads(name: &str, count: usize) -> Runtime {
 async fn run(rpc: Arc<Rpc>, listener: std::net::TcpListener, content: Router) {
     let listener = TcpListener::from_std(listener).expect("it does not block");
     let router = router(rpc.clone(), content);
-    let stopped = tokio::spawn(event_hub::follow(rpc.events.clone(), rpc.backend.clone()));
+    let stopped = rpc.calls.spawn(event_hub::follow(rpc.events.clone(), rpc.backend.clone()));
     tokio::select! {
         _ = stopped => {}
         () = accept(router, listener, rpc.connections.clone()) => {}
@@ -204,7 +207,23 @@ pub fn router(rpc: Arc<Rpc>, content: Router) -> Router {
         true => content,
         false => content.layer(cors(&rpc.access).expose_headers(SHOWN)),
     };
-    guarded(calls.with_state(rpc.clone()).merge(shared), rpc.access.clone())
+    let all = calls.with_state(rpc.clone()).merge(shared);
+    let apart = middleware::from_fn_with_state(rpc.calls.clone(), apart_from_checks);
+    guarded(all.layer(apart), rpc.access.clone())
+}
+
+// A handler that takes long by some fault would keep the checks from their answers, and whoever
+// watches the node would take it for dead.
+/// Works on whatever is no health check where it delays none.
+async fn apart_from_checks(State(calls): State<Handle>, request: Request, next: Next) -> Response {
+    if is_health_check(&request) {
+        return next.run(request).await;
+    }
+    // Dropped with the request, and its work with it.
+    let mut work = JoinSet::new();
+    work.spawn_on(next.run(request), &calls);
+    let failed = || StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    work.join_next().await.and_then(Result::ok).unwrap_or_else(failed)
 }
 
 /// A place among the [`limits::GZIPS_MAX`]: an extension of a response that may be compressed.
@@ -262,8 +281,8 @@ fn cors(access: &HttpAccess) -> CorsLayer {
 /// Turns away pages that reached us under a foreign name (DNS rebinding) or are not on the
 /// operator's list, and what is no health check when there is no place for it.
 async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if let Err(text) = guard.access.check(request.uri(), request.headers()) {
-        return (StatusCode::FORBIDDEN, text).into_response();
+    if let Err(refused) = guard.access.check(request.uri(), request.headers()) {
+        return refused.into_response();
     }
     let host = access::host(request.uri(), request.headers());
     let resource = host.and_then(|host| guard.access.resource(host));
@@ -315,7 +334,8 @@ async fn own_origin(inner: &Router, id: ContentId, mut request: Request) -> Resp
         (ResourceKind::File | ResourceKind::Sealed, "/") => "",
         (_, path) => path,
     };
-    let Ok(uri) = format!("/content/{id}{path}").parse() else {
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let Ok(uri) = format!("/content/{id}{path}{query}").parse() else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     *request.uri_mut() = uri;

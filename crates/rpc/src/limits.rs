@@ -41,7 +41,8 @@ pub const SOCKET_REQUESTS_MAX: usize = 64;
 pub const HEAVY_MAX: usize = 32;
 // The memory of a call's frame costs 3w + w²/512 gas for w words of 32 bytes (yellow paper,
 // appendix H): `CALL_GAS_MAX` buys one frame 5 MiB, and what it returns is as long again. What else
-// a call holds is counted, and claimed from `CALL_FREE_BYTES` on. A decoded block has at most 8 MiB.
+// a call holds is counted, and claimed from `CALL_FREE_BYTES` on. So is what a decoded block takes
+// (`caches`), and an answer while it is written.
 /// Memory that is claimed for one of them before it begins, besides what its answer takes, bytes.
 pub const HEAVY_BYTES: usize = (10 << 20) + CALL_FREE_BYTES;
 // Nested frames, and tables of what it looked at and wrote: gas hardly bounds them.

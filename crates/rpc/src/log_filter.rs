@@ -9,7 +9,7 @@ use crate::params::{Arg, BlockRef, kind, member, object};
 /// The most addresses, or alternatives for one topic, in a log filter.
 const FILTER_ALTERNATIVES_MAX: usize = 1_000;
 /// Topics that a log can have (LOG4).
-const TOPICS_MAX: usize = 4;
+pub const TOPICS_MAX: usize = 4;
 
 /// Which logs a caller wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct LogFilter {
 
 // Hundreds of subscriptions look at each log of each block.
 /// Any of `addresses` (empty: any), and at each position any of the topics
-/// listed (empty: any); all sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// listed (empty: any); all sorted, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogMatcher {
     pub addresses: Vec<Address>,
     pub topics: Vec<Vec<B256>>,
@@ -37,11 +37,17 @@ fn is_any<T: Ord>(any: &[T], one: &T) -> bool {
 }
 
 impl LogMatcher {
-    fn new(addresses: Vec<Address>, topics: Vec<Vec<B256>>) -> Self {
+    /// Of sorted lists, in which each is once.
+    pub fn new(addresses: Vec<Address>, topics: Vec<Vec<B256>>) -> Self {
         let mut hashes = vec![addresses.iter().map(keccak256).collect()];
         hashes.extend(topics.iter().map(|any| any.iter().map(keccak256).collect()));
         hashes.retain(|any: &Vec<B256>| !any.is_empty());
         Self { addresses, topics, hashes }
+    }
+
+    /// How many addresses and topics it names.
+    pub fn named(&self) -> usize {
+        self.addresses.len() + self.topics.iter().map(Vec::len).sum::<usize>()
     }
 
     pub fn matches(&self, log: &Log) -> bool {
@@ -58,7 +64,7 @@ impl LogMatcher {
     }
 }
 
-/// One value or a list of them, sorted; absent or `null` is the empty list.
+/// One value or a list of them, sorted, each once; absent or `null` is the empty list.
 fn alternatives<T: Arg + Ord>(value: Option<&Value>, what: &str) -> Result<Vec<T>, String> {
     let mut list: Vec<T> = match value {
         None | Some(Value::Null) => vec![],
@@ -69,6 +75,7 @@ fn alternatives<T: Arg + Ord>(value: Option<&Value>, what: &str) -> Result<Vec<T
         return Err(format!("{} {what}, at most {FILTER_ALTERNATIVES_MAX}", list.len()));
     }
     list.sort_unstable();
+    list.dedup();
     Ok(list)
 }
 

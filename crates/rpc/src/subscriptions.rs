@@ -15,7 +15,8 @@ use axum::body::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::Receiver, mpsc, watch},
+    runtime::Handle,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::{AbortHandle, yield_now},
     time::{sleep, timeout},
 };
@@ -23,9 +24,10 @@ use tokio::{
 use crate::{
     Limits, Params, Rpc, RpcError, RpcResult,
     answer::RpcAnswer,
+    block_logs::{LOGS_AT_ONCE, MatchingLogs},
     connections::HttpConnectionTable,
-    convert,
     event_hub::{NewBlock, NewTx},
+    event_ring::EventReader,
     http_connection::{HttpConnection, InFlight},
     json, limits,
     log_filter::{LogFilter, LogMatcher},
@@ -40,8 +42,9 @@ pub type SubscriptionId = u128;
 /// The filters of one socket's subscriptions, bytes.
 const SOCKET_FILTERS_BYTES_MAX: usize = 1 << 20;
 
-/// A subscription without its filter: its task, its queue of blocks and its places in lists.
-const SUBSCRIPTION_BYTES: usize = 2 << 10;
+/// A subscription without its filter: its task, its places in lists, and the numbers of logs that it
+/// sends.
+const SUBSCRIPTION_BYTES: usize = 3 << 10;
 
 /// Sends a subscription's notifications, for as long as the client reads them.
 type Work = BoxFuture<'static, Result<(), Stalled>>;
@@ -78,6 +81,9 @@ pub struct SocketSession {
     /// Notified when the client has read something.
     read: Notify,
     pub connection: Arc<HttpConnection>,
+    // A long message is answered on a thread that is for long messages only.
+    /// Where subscriptions run: where the socket does.
+    threads: Handle,
     max: usize,
     // Messages are answered at once, so none of them knows what the others began.
     /// For each subscription that the socket may begin.
@@ -115,6 +121,7 @@ impl SocketSession {
             lagging: Notify::new(),
             read: Notify::new(),
             connection,
+            threads: Handle::current(),
             max,
             places: Arc::new(Semaphore::new(max)),
             running: Mutex::default(),
@@ -191,7 +198,7 @@ impl SocketMessage {
         for (id, work, place) in created {
             // Weak: the session ends its subscriptions, and none of them keeps it.
             let session = Arc::downgrade(&self.session);
-            let task = tokio::spawn(async move {
+            let task = self.session.threads.spawn(async move {
                 let _ = work.await;
                 if let Some(session) = session.upgrade() {
                     session.lagging.notify_one();
@@ -226,7 +233,7 @@ pub fn subscribe(rpc: &Rpc, frame: &SocketMessage, params: &Params) -> RpcResult
         "newHeads" => Box::pin(heads(feed, rpc.events.blocks())),
         "logs" => {
             let filter: LogFilter = params.opt(1)?.unwrap_or_default();
-            Box::pin(logs(feed, rpc.events.blocks(), filter.matcher))
+            Box::pin(logs(feed, rpc.events.blocks(), filter.matcher.into()))
         }
         "newPendingTransactions" => Box::pin(pending(feed, rpc.events.txs(), wants_whole(params)?)),
         "syncing" => Box::pin(syncing(feed, rpc.events.syncing())),
@@ -310,7 +317,7 @@ impl Feed {
 }
 
 /// Each new block's header.
-async fn heads(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>) -> Result<(), Stalled> {
+async fn heads(feed: Feed, mut blocks: EventReader<NewBlock>) -> Result<(), Stalled> {
     // A receiver that fell behind gets an error here, and the socket ends as with a full queue.
     while let Ok(block) = blocks.recv().await {
         feed.send(block.head()).await?;
@@ -320,31 +327,42 @@ async fn heads(feed: Feed, mut blocks: Receiver<Arc<NewBlock>>) -> Result<(), St
 
 async fn logs(
     feed: Feed,
-    mut blocks: Receiver<Arc<NewBlock>>,
-    matcher: LogMatcher,
+    mut blocks: EventReader<NewBlock>,
+    matcher: Arc<LogMatcher>,
 ) -> Result<(), Stalled> {
     while let Ok(block) = blocks.recv().await {
         if !matcher.may_be_in(&block.stored.block.header.logs_bloom) {
             continue;
         }
-        let (stored, mut number) = (&block.stored, 0);
-        for (at, receipt) in stored.receipts.iter().enumerate() {
-            for log in receipt.logs() {
-                if matcher.matches(log) {
-                    let shown = convert::log_json(&stored.block, at, number, log);
-                    let rest = block.log(number, &shown);
-                    feed.send(rest).await?;
+        match block.logs.matching(&matcher).await {
+            MatchingLogs::Few(numbers) => {
+                for number in numbers.iter() {
+                    feed.send(block.log(*number)).await?;
                 }
-                number += 1;
             }
+            MatchingLogs::Many => send_each(&feed, &block, &matcher).await?,
         }
-        // A block may have 80,000 logs, and thousands of subscriptions look at each of them.
+        // Thousands of subscriptions look at the same block.
         yield_now().await;
     }
     Ok(())
 }
 
-async fn pending(feed: Feed, mut txs: Receiver<Arc<NewTx>>, whole: bool) -> Result<(), Stalled> {
+/// Sends all logs of a block that match, by a look at each.
+async fn send_each(feed: &Feed, block: &NewBlock, matcher: &LogMatcher) -> Result<(), Stalled> {
+    for number in 0..block.logs.count() as u32 {
+        let (_, log) = block.logs.get(number);
+        if matcher.matches(log) {
+            feed.send(block.log(number)).await?;
+        }
+        if (number as usize).is_multiple_of(LOGS_AT_ONCE) {
+            yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+async fn pending(feed: Feed, mut txs: EventReader<NewTx>, whole: bool) -> Result<(), Stalled> {
     while let Ok(tx) = txs.recv().await {
         feed.send(if whole { tx.whole() } else { tx.hash() }).await?;
     }

@@ -25,7 +25,7 @@ use trefoil_types::{Offence, OrganisationId, PeerId, Standing};
 
 use crate::{
     error::FetchError,
-    events::{Announced, ContentCommand},
+    events::{Announced, ContentCommand, StoreRequest},
     fetch::{Measure, Progress, Seeking, Selection, Want, check_size},
     http::{Credentials, Http, Reach},
     origins::Origins,
@@ -64,6 +64,8 @@ pub struct ContentConfig {
     pub rates: Rates,
     /// Bytes that may be kept, without pinned resources; `None`: no limit.
     pub quota: Option<u64>,
+    /// Bytes of memory for directories that are open and not wanted by this node's own user.
+    pub open_bytes_max: usize,
     /// Which of the HTTP servers that peers named are asked; `None`: none.
     pub origins: Option<Reach>,
     /// Headers for HTTP servers.
@@ -99,7 +101,9 @@ impl Content {
         let http = Arc::new(Http::new(config.credentials));
         let origins = Origins::new(http.clone(), config.origins, event_to.clone());
         let (handle, kept) = (net.clone(), store.clone());
-        let service = SwarmService::new(me, upload_policy, rates, handle, kept, origins, event_to);
+        let mut service =
+            SwarmService::new(me, upload_policy, rates, handle, kept, origins, event_to);
+        service.open_bytes_max = config.open_bytes_max;
         run_apart(service.run(links, events, waiting));
         let content = Self { commands, store, http, net, quota, organisation };
         content.provide();
@@ -131,7 +135,7 @@ impl Content {
             self.fetch(&file, pieces, &selection).await?;
             return self.finished(file);
         }
-        let tree = self.tree(link, &file, &selection).await?;
+        let tree = self.tree(link, &file, &selection, false).await?;
         let pieces = match &selection.path {
             None => 0..tree.layout.pieces(),
             Some(path) => {
@@ -147,7 +151,7 @@ impl Content {
     /// its files. `wanted`: how many bytes of a file that is not here yet will be fetched.
     ///
     /// # Errors
-    /// When there is no room for it, or the disk fails.
+    /// When there is no room for it, or the disk fails; [`FetchError::Busy`].
     pub async fn open(&self, id: ContentId, wanted: u64) -> Result<Arc<OpenStore>, FetchError> {
         let mut measure = Selection::default().measure(id.kind);
         let link = id.into();
@@ -156,7 +160,7 @@ impl Content {
                 let manifest = self.open_or_seek(&link, measure).await?;
                 // A later call selects files and checks that there is room for them.
                 let some = Selection { path: Some(String::new()), ..Selection::default() };
-                self.tree(&link, &manifest, &some).await
+                self.tree(&link, &manifest, &some, true).await
             }
             ResourceKind::File | ResourceKind::Sealed => {
                 measure.wanted = wanted;
@@ -177,22 +181,38 @@ impl Content {
         Ok(opened)
     }
 
+    /// The open store of a resource, if it is here; `begin` and `yields` as of [`StoreRequest`].
+    async fn opened(
+        &self,
+        resource: Resource,
+        begin: bool,
+        yields: bool,
+    ) -> Result<Option<Arc<OpenStore>>, FetchError> {
+        let request =
+            |reply| ContentCommand::Store(StoreRequest { resource, begin, yields, reply });
+        self.ask(request).await?
+    }
+
     /// The files of a directory, once its manifest is here.
     async fn tree(
         &self,
         link: &Link,
         manifest: &Arc<OpenStore>,
         selection: &Selection,
+        yields: bool,
     ) -> Result<Arc<OpenStore>, FetchError> {
         let id = manifest.id;
         self.fetch(manifest, 0..manifest.layout.pieces(), selection).await?;
         // The files' store is opened from the manifest on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root).among(&manifest.allow);
-        let store = |begin| self.ask(move |reply| ContentCommand::Store { resource, begin, reply });
-        if let Ok(Some(tree)) = store(false).await? {
-            check_size(link.size, tree.layout.bytes())?;
-            return Ok(tree);
+        match self.opened(resource, false, yields).await {
+            Ok(Some(tree)) => {
+                check_size(link.size, tree.layout.bytes())?;
+                return Ok(tree);
+            }
+            Err(error @ (FetchError::Busy | FetchError::Stopping)) => return Err(error),
+            Ok(None) | Err(_) => {}
         }
         // Its sizes are claims until they are admitted; and it may have changed on disk.
         let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
@@ -204,7 +224,7 @@ impl Content {
             self.store.admit(bytes, self.counts(id, selection))?;
         }
         let gone = || FetchError::Store("its manifest is not here any more".into());
-        let tree = store(true).await??.ok_or_else(gone)?;
+        let tree = self.opened(resource, true, yields).await?.ok_or_else(gone)?;
         self.store.change(id, |metadata| metadata.tree_bytes = Some(bytes))?;
         Ok(tree)
     }
@@ -263,8 +283,7 @@ impl Content {
             return Err(FetchError::OtherList { id, here: allow.clone() });
         }
         let resource = Resource::file(id.root).among(allow);
-        let store = |reply| ContentCommand::Store { resource, begin: false, reply };
-        if let Some(opened) = self.ask(store).await?? {
+        if let Some(opened) = self.opened(resource, false, false).await? {
             if self.store.touch(id)? {
                 self.provide();
             }
@@ -336,6 +355,16 @@ impl Content {
 
     pub fn metadata(&self, id: ContentId) -> Option<Metadata> {
         self.store.metadata(id)
+    }
+
+    /// Whether a resource is whole here and for everyone.
+    pub fn is_open(&self, id: ContentId) -> bool {
+        self.store.is_open(id)
+    }
+
+    /// Whether a resource is whole here, whoever may have it.
+    pub fn is_whole(&self, id: ContentId) -> bool {
+        self.store.is_whole(id)
     }
 
     /// # Errors

@@ -47,6 +47,8 @@ pub enum FetchError {
     Output(String),
     #[error("no file {0:?} in the directory")]
     NoFile(String),
+    #[error("other large directories are in use, and leave no room in memory; try again later")]
+    Busy,
     #[error("the node is stopping")]
     Stopping,
 }

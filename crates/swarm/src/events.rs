@@ -46,6 +46,13 @@ pub enum TaskEvent {
         /// Of the Find, until it is answered.
         held: HeldBytes,
     },
+    /// A resource that a user of this node asked for was opened.
+    OpenedForUser {
+        request: StoreRequest,
+        /// How often stores had been closed for good when the opening began.
+        closings: u64,
+        result: Result<Option<Arc<OpenStore>>, StoreError>,
+    },
     /// A peer did what no honest one does, and stays until that adds up.
     Misdeed {
         peer: PeerId,
@@ -118,6 +125,17 @@ impl Announced {
     }
 }
 
+/// A user of this node asks for the store of a resource.
+#[derive(Debug)]
+pub struct StoreRequest {
+    pub resource: Resource,
+    /// Of a directory's files, even if none of them is here.
+    pub begin: bool,
+    /// For a reader, who is refused while the directories in use leave no room for another one.
+    pub yields: bool,
+    pub reply: oneshot::Sender<Result<Option<Arc<OpenStore>>, FetchError>>,
+}
+
 /// A command of a user of this node.
 #[derive(Debug)]
 pub enum ContentCommand {
@@ -126,13 +144,8 @@ pub enum ContentCommand {
     /// Fetches pieces of a resource whose store is open; `done` is sent when they are here.
     /// Dropping its other end ends the fetch.
     Fetch { opened: Arc<OpenStore>, want: Want },
-    /// The store of a resource, if it is here; `begin`: of a directory's files, even if
-    /// none of them is.
-    Store {
-        resource: Resource,
-        begin: bool,
-        reply: oneshot::Sender<Result<Option<Arc<OpenStore>>, FetchError>>,
-    },
+    /// The store of a resource, if it is here.
+    Store(StoreRequest),
     /// These groups have changed on disk.
     Lose { opened: Arc<OpenStore>, lost: Vec<Part>, reply: oneshot::Sender<()> },
     /// The operator put origins of a resource.

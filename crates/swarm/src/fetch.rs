@@ -285,6 +285,11 @@ impl Topic {
         }
     }
 
+    /// A user of this node uses it.
+    pub fn touch(&mut self) {
+        self.used = Instant::now();
+    }
+
     /// A peer got bytes of it.
     pub fn serve(&mut self) {
         (self.used, self.served) = (Instant::now(), true);

@@ -39,5 +39,6 @@ pub use error::FetchError;
 pub use events::Announced;
 pub use export::{ExportError, draft_directory};
 pub use fetch::{Progress, Selection};
+pub use service::OPEN_BYTES_MAX;
 pub use stopped::StoppedContent;
 pub use store::{Metadata, OpenStore, PutOptions, StoreError};

@@ -10,6 +10,7 @@ mod discovery;
 mod effects;
 mod http_origins;
 mod messages;
+mod opening;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -32,6 +33,7 @@ use trefoil_os::clock::Clock;
 use trefoil_p2p::{ContentLink, NetHandle, RateLimiter};
 use trefoil_types::{Offence, PeerId, Standing};
 
+pub use self::opening::OPEN_BYTES_MAX;
 use crate::{
     error::FetchError,
     events::{Announced, ContentCommand, TaskEvent},
@@ -84,8 +86,13 @@ pub struct SwarmService {
     origins: Origins,
     connections: u64,
     backlogs: AllBacklogs,
-    /// Held while a store is opened for any peer.
+    /// Held while a store is opened for any peer; for a user of this node.
     opens: Arc<Mutex<()>>,
+    own_opens: Arc<Mutex<()>>,
+    /// How often stores were closed for good: what is opened meanwhile is of files that go.
+    closings: u64,
+    /// Bytes of memory for directories that are open.
+    pub open_bytes_max: usize,
     event_to: mpsc::Sender<TaskEvent>,
     /// Whether what came of a resource is being removed, since the disk is full.
     frees: bool,
@@ -119,6 +126,9 @@ impl SwarmService {
             connections: 0,
             backlogs: AllBacklogs::default(),
             opens: Arc::default(),
+            own_opens: Arc::default(),
+            closings: 0,
+            open_bytes_max: OPEN_BYTES_MAX,
             event_to,
             frees: false,
             inputs: VecDeque::new(),
@@ -226,6 +236,9 @@ impl SwarmService {
                     self.answer_find(peer, resource);
                 }
                 drop(held);
+            }
+            TaskEvent::OpenedForUser { request, closings, result } => {
+                self.on_opened_for_user(request, closings, result);
             }
             TaskEvent::Misdeed { peer, offence } => self.blame(peer, offence),
             TaskEvent::Arrived { resource, request, source, groups, bytes } => {
@@ -379,6 +392,7 @@ impl SwarmService {
 
     /// Closes all parts of a resource.
     fn close_all(&mut self, id: ContentId, why: &FetchError) {
+        self.closings += 1;
         let topics = self.topics.iter().filter(|(_, topic)| topic.id == id);
         for resource in topics.map(|(resource, _)| *resource).collect::<Vec<_>>() {
             self.close(resource, why);

@@ -253,6 +253,63 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     }
 }
 
+// Attack: one client begins downloads and reads none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_leaves_downloads_to_the_others() {
+    let dir = tempdir().unwrap();
+    let node = node(1, dir.path(), &[]).await;
+    let id = put(&node, &file(&dir, "big", &sample(1_000_000))).await;
+    let gateway = Gateway::new(node.content.clone(), GatewayAccess::All);
+    let ask = async |from: &str| {
+        let router = gateway.clone().router().layer(Extension(RemoteAddr(from.parse().unwrap())));
+        let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
+        timeout(LIMIT, router.oneshot(request)).await.unwrap().unwrap()
+    };
+    let mut unread = Vec::new();
+    let refused = loop {
+        let answer = ask("10.0.0.1:1").await;
+        if answer.status() != StatusCode::OK {
+            break answer.status();
+        }
+        unread.push(answer);
+        assert!(unread.len() < 1_000, "it gets all places");
+    };
+    assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ask("192.0.2.1:1").await.status(), StatusCode::OK);
+    drop(unread);
+    assert_eq!(ask("10.0.0.1:1").await.status(), StatusCode::OK);
+}
+
+// Attack: one GET of each of three directories of 50,000 files, which took 363 MiB for five minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_that_readers_open_take_bounded_memory() {
+    let dir = tempdir().unwrap();
+    // Each is larger than all may be, and is open alone.
+    let small = |config: &mut trefoil_swarm::ContentConfig| config.open_bytes_max = 1_000;
+    let node = Node::start(1, dir.path(), PUBLIC, &[], small).await;
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        for n in 0..20 {
+            file(&dir, &format!("{name}/{n}"), name.as_bytes());
+        }
+        ids.push(put(&node, &dir.path().join(name)).await);
+    }
+    let open = async |at: usize| timeout(LIMIT, node.content.open(ids[at], 0)).await.unwrap();
+    let first = Arc::downgrade(&open(0).await.unwrap());
+    let second = open(1).await.unwrap();
+    assert!(first.upgrade().is_none(), "it made room");
+    // One that is read stays, and another one is refused meanwhile.
+    assert_eq!(open(2).await.map(drop), Err(FetchError::Busy));
+    assert!(Arc::ptr_eq(&open(1).await.unwrap(), &second));
+    // The node's own user is not refused.
+    let last = ids[2].into();
+    let get = node.content.get(&last, Selection::default());
+    let third = Arc::downgrade(&timeout(LIMIT, get).await.unwrap().unwrap());
+    drop(second);
+    open(0).await.unwrap();
+    assert!(third.upgrade().is_none(), "nobody wants it any more");
+}
+
 /// A resource that is sought before anyone has it is found when somebody puts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_first_is_told_when_it_is_there() {
@@ -409,6 +466,10 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     let page = to_bytes(list.into_body(), usize::MAX).await.unwrap();
     let page = String::from_utf8(page.to_vec()).unwrap();
     assert!(page.contains("video.mp4") && page.contains("b/"), "{page}");
+    let moved = ask("GET", &format!("{id}?page=1&at=//evil.example"), None).await;
+    assert_eq!(moved.status(), StatusCode::PERMANENT_REDIRECT);
+    let place = format!("/content/{id}/?page=1&at=//evil.example");
+    assert_eq!(moved.headers()[header::LOCATION], place);
     for (path, status) in [
         (id.to_string(), StatusCode::PERMANENT_REDIRECT),
         (format!("{id}/no"), StatusCode::NOT_FOUND),

@@ -6,10 +6,12 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use common::{Process, free_ports, reach, succeed, wait_for};
+use common::{Process, ask, free_ports, height, reach, succeed, wait_for};
+use serde_json::json;
 use tempfile::tempdir;
 
 /// After which `trefoil devnet` kills a node; service managers give it 30 s (docs/operations.md).
@@ -97,4 +99,45 @@ fn a_node_whose_callers_take_all_that_it_has_ends() {
     let _sockets: Vec<_> = (0..500).map(|_| subscriber(ports)).collect();
     let _calls: Vec<_> = (0..200).map(|_| heavy_call(ports)).collect();
     ends_soon(node);
+}
+
+// Attack, or accident: another process fills the disk. A limit on the size of files does the same to
+// a validator, and needs no disk of its own.
+#[test]
+fn a_validator_without_room_says_why_and_goes_on_or_ends() {
+    let dir = tempdir().unwrap();
+    let ports = free_ports(2);
+    let (home, rpc) = (found(dir.path(), ports + 1), format!("127.0.0.1:{ports}"));
+    let run = ["run", "--dir", home.to_str().unwrap(), "--rpc", &rpc];
+    let node = Process::start(&run);
+    let id = node.id().to_string();
+    let limit = |bytes: &str| {
+        let size = format!("--fsize={bytes}:");
+        assert!(Command::new("prlimit").args(["--pid", &id, &size]).status().unwrap().success());
+    };
+    let lacks = || {
+        let why = ask(ports, "trefoil_status", json!([]))?["lacksRoom"].take();
+        why.as_str().map(str::to_owned)
+    };
+    reach(ports, 3, || node.said());
+    limit("4096");
+    let why = wait_for("the reason", lacks, || node.said());
+    assert!(why.contains("the journal") && why.contains("LimitFSIZE"), "{why}");
+    let mut ready = String::new();
+    let mut check = sent(ports, "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    check.read_to_string(&mut ready).unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains(&why), "{ready}");
+    assert!(succeed(&["status", "--rpc", &rpc]).contains(&why));
+
+    let stood = height(ports).unwrap();
+    limit("unlimited");
+    reach(ports, stood + 2, || node.said());
+    assert_eq!(lacks(), None);
+
+    limit("4096");
+    wait_for("the reason", lacks, || node.said());
+    let stood = height(ports).unwrap();
+    ends_soon(node);
+    let node = Process::start(&run);
+    reach(ports, stood + 1, || node.said());
 }

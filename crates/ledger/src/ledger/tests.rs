@@ -8,7 +8,10 @@ use trefoil_crypto::SecretKey;
 use trefoil_types::{Attached, MemDisk, PeerId, Receipt, TxEnvelope, keccak256};
 
 use super::*;
-use crate::{AccountDiff, BodySize, Journal, Record, StateReader, codec};
+use crate::{
+    AccountDiff, BodySize, CallMemory, Journal, Record, StateReader, codec,
+    rpc_calls::simulate_v1::Ground, trie::proof::is_on_the_way,
+};
 
 mod crash;
 
@@ -281,6 +284,55 @@ fn proofs_older_than_their_window_are_refused_with_the_reason() {
     let error = snapshot.proof(3, &address(1), &[]).unwrap_err();
     assert!(error.to_string().starts_with("proofs are kept for the newest 128 blocks"), "{error}");
     assert!(snapshot.state(3).unwrap().account(&address(1)).unwrap().is_some());
+}
+
+/// Blocks of high gas limits can change gigabytes of rows within the window of proofs.
+#[test]
+fn an_older_trie_is_held_as_far_as_there_is_memory_and_a_proof_needs_little() {
+    let mut ledger = open(&MemDisk::default(), History::Archive);
+    let at = |n: u64| Address::from_word(keccak256(n.to_be_bytes()));
+    let account = |n: u64| Account { nonce: n, balance: U256::ONE, code_hash: KECCAK_EMPTY };
+    for nonce in 1..=2 {
+        let mut diff = StateDiff::default();
+        for n in 0..30_000 {
+            let before = (nonce > 1).then(|| account(nonce - 1));
+            let after = Some(account(nonce));
+            diff.accounts.insert(at(n), AccountDiff { before, after, ..Default::default() });
+        }
+        commit(&mut ledger, diff);
+    }
+    for on_disk in [false, true] {
+        if on_disk {
+            checkpoint(&mut ledger);
+        }
+        let snapshot = ledger.snapshot();
+        for has_room in [false, true] {
+            let reserve = |_| has_room;
+            let memory = CallMemory::new(64 << 20, &reserve);
+            let ground = Ground::at(ledger.spec(), &snapshot, 1, &memory);
+            assert_eq!(ground.is_ok(), has_room, "on disk: {on_disk}");
+        }
+        let (mut rows, mut needed) = (0, 0);
+        let owner = keccak256(at(7));
+        let is_needed = |key: &[u8], _| {
+            rows += 1;
+            let is_needed = is_on_the_way(key, &owner, &Default::default());
+            needed += usize::from(is_needed);
+            Ok(is_needed)
+        };
+        snapshot.view.trie_at(1, is_needed).unwrap();
+        assert!(rows > 1_000 && needed < 20, "{needed} of {rows}");
+        let proof = snapshot.proof(1, &at(7), &[]).unwrap();
+        let (_, header) = snapshot.header(1).unwrap().unwrap();
+        let known = TrieAccount { nonce: 1, balance: U256::ONE, ..Default::default() };
+        let proven = verify_proof(
+            header.state_root,
+            Nibbles::unpack(owner),
+            Some(alloy_rlp::encode(known)),
+            &proof.proof,
+        );
+        assert_eq!(proven, Ok(()));
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Proofs that a trie holds a value under a key, or nothing.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Bytes;
 use alloy_rlp::Encodable;
 use alloy_trie::{
@@ -56,6 +58,33 @@ pub(crate) fn prove(
         }
     }
     Ok((proof, None))
+}
+
+/// Whether a row, by its key's bytes, is of a node that [`prove`] may read for an account or some of
+/// its slots (both hashed).
+pub(crate) fn is_on_the_way(key: &[u8], account: &B256, slots: &BTreeSet<B256>) -> bool {
+    match key.split_first() {
+        Some((0, path)) => leads_to(path, account),
+        Some((_, key)) => key.strip_prefix(account.as_slice()).is_some_and(|path| {
+            // The first slot that is not before the path: if this one does not begin with it, none
+            // does.
+            let mut least = B256::ZERO;
+            for (byte, of_path) in least.iter_mut().zip(path.iter().skip(1)) {
+                *byte = *of_path;
+            }
+            let first = slots.range(least..).next();
+            path.is_empty() || first.is_some_and(|slot| leads_to(path, slot))
+        }),
+        None => false,
+    }
+}
+
+/// Whether a hashed key begins with the path of a row, as the row's key has it.
+fn leads_to(path: &[u8], key: &B256) -> bool {
+    let Some((nibbles, packed)) = path.split_first() else { return true };
+    let (whole, odd) = (usize::from(nibbles / 2), nibbles % 2 == 1);
+    let half = |bytes: &[u8]| bytes.get(whole).map(|byte| byte >> 4);
+    key.get(..whole) == packed.get(..whole) && (!odd || half(key.as_slice()) == half(packed))
 }
 
 fn encoded(node: &impl Encodable) -> Vec<u8> {

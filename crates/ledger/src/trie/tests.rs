@@ -4,18 +4,26 @@ use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_trie::{TrieAccount, proof::verify_proof, root};
 use proptest::prelude::*;
 
-use super::{node::NodeChange, proof::prove, witness::Proven, *};
+use super::{
+    node::NodeChange,
+    proof::{is_on_the_way, prove},
+    witness::Proven,
+    *,
+};
 use crate::{Account, AccountDiff, StateReader};
 
 /// Trie rows in memory, and the state that they must stand for.
 #[derive(Default)]
 struct TrieModel {
     rows: RefCell<BTreeMap<NodeKey, Bytes>>,
+    /// The keys of the rows that were read.
+    read: RefCell<Vec<NodeKey>>,
     accounts: BTreeMap<Address, (Account, BTreeMap<U256, U256>)>,
 }
 
 impl NodeReader for TrieModel {
     fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
+        self.read.borrow_mut().push(*key);
         Ok(self.rows.borrow().get(key).cloned())
     }
 }
@@ -135,7 +143,14 @@ proptest! {
         for account in 0..62 {
             let address = Address::repeat_byte(account);
             let owner = keccak256(address);
+            model.read.take();
             let (proof, value) = prove(&model, None, owner).unwrap();
+            let (read, none) = (model.read.take(), Default::default());
+            let is_needed = |key: &NodeKey| is_on_the_way(&key.to_bytes(), &owner, &none);
+            prop_assert!(read.iter().all(is_needed));
+            // Besides them, the root of the account's storage.
+            let needed = model.rows.borrow().keys().filter(|key| is_needed(key)).count();
+            prop_assert!(needed <= read.len() + 1, "{needed} of {}", read.len());
             let known = model.accounts.get(&address);
             let wanted = known.map(|(a, s)| alloy_rlp::encode(model.trie_account(a, s)));
             prop_assert_eq!(value.map(|value| value.to_vec()), wanted.clone());
@@ -146,6 +161,9 @@ proptest! {
                 let slot = U256::from(slot);
                 let key = keccak256(slot.to_be_bytes::<32>());
                 let (proof, _) = prove(&model, Some(owner), key).unwrap();
+                let (read, slots) = (model.read.take(), [key, B256::ZERO].into());
+                let is_needed = |key: &NodeKey| is_on_the_way(&key.to_bytes(), &owner, &slots);
+                prop_assert!(read.iter().all(is_needed));
                 let wanted = storage.get(&slot).map(alloy_rlp::encode);
                 prop_assert_eq!(verify_proof(storage_root, Nibbles::unpack(key), wanted, &proof), Ok(()));
             }

@@ -113,10 +113,10 @@ impl Gateway {
         (visitor, source): (Visitor, IpAddr),
         wanted: u64,
     ) -> Result<Arc<OpenStore>, Response> {
-        let known = self.content.metadata(id);
-        let hidden =
-            !visitor.is_operator && known.as_ref().is_some_and(|known| !known.allow.is_open());
-        let whole = !hidden && known.is_some_and(|known| known.whole);
+        let whole = match visitor.is_operator {
+            true => self.content.is_whole(id),
+            false => self.content.is_open(id),
+        };
         let _search = match (whole, visitor.may_fetch) {
             (true, _) => None,
             (false, false) => return Err(refuse(StatusCode::NOT_FOUND, NOT_HERE)),
@@ -125,7 +125,8 @@ impl Gateway {
             })?),
         };
         let opened = async {
-            match hidden {
+            let known = self.content.metadata(id).filter(|_| !whole && !visitor.is_operator);
+            match known.is_some_and(|known| !known.allow.is_open()) {
                 // As if it were sought and not found: the time must not tell that it is here.
                 true => std::future::pending().await,
                 false => self.content.open(id, wanted).await,
@@ -201,7 +202,8 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
         }
         // So that what the listing links to is found from there.
         (ResourceKind::Directory, None) => {
-            let location = [(LOCATION, format!("/content/{id}/"))];
+            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            let location = [(LOCATION, format!("/content/{id}/{query}"))];
             return (StatusCode::PERMANENT_REDIRECT, location).into_response();
         }
         (ResourceKind::Directory, Some(path)) => {

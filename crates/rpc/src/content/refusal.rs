@@ -17,6 +17,7 @@ pub fn refuse(status: StatusCode, text: &str) -> Response {
 pub fn refused(error: &FetchError) -> Response {
     let status = match error {
         FetchError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
+        FetchError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         FetchError::Changed { .. } | FetchError::Damaged { .. } => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

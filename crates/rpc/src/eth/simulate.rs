@@ -67,10 +67,12 @@ pub fn simulate(rpc: &Rpc, params: &Params) -> RpcResult {
     let (snapshot, height) = rpc.find(params.opt(1)?)?;
     let height = height.ok_or(CallError::NoBlock(0))?;
     let spec = &rpc.backend.spec;
-    let ground = Ground::at(spec, &snapshot, height)?;
     let claim = rpc.memory.claim(BLOCKS_BYTES.min(rpc.memory.max() / 4))?;
     let gas_free = snapshot.governed().settings.is_gas_free();
-    payload.answer(&ground, limits::CALL_GAS_MAX, gas_free, (&rpc.memory, claim.bytes()))
+    claimed(&rpc.memory, |memory| {
+        let ground = Ground::at(spec, &snapshot, height, memory)?;
+        payload.answer(&ground, limits::CALL_GAS_MAX, gas_free, (&rpc.memory, claim.bytes()))
+    })
 }
 
 /// The answer to `params` on any chain, as JSON: how the official fixtures are

@@ -10,7 +10,9 @@ use trefoil_node::{Call, Reply};
 use trefoil_types::Height;
 
 use crate::{
-    Params, Rpc, RpcError, RpcResult, convert, json,
+    Params, Rpc, RpcError, RpcResult,
+    answer::json_within,
+    convert, json,
     params::{Arg as _, BlockRef, StorageKey},
 };
 
@@ -132,7 +134,7 @@ pub fn proof(rpc: &Rpc, params: &Params) -> RpcResult {
         .map(|(slot, (_, value, proof))| SlotProofJson { key: key(slot), value, proof })
         .collect();
     let account = proof.account;
-    json(&ProofJson {
+    let shown = ProofJson {
         address,
         account_proof: proof.proof,
         balance: account.map_or(U256::ZERO, |a| a.balance),
@@ -140,5 +142,6 @@ pub fn proof(rpc: &Rpc, params: &Params) -> RpcResult {
         nonce: convert::quantity(account.map_or(0, |a| a.nonce)),
         storage_hash: proof.storage_root,
         storage_proof,
-    })
+    };
+    json_within(&rpc.memory, 0, &shown)
 }

@@ -520,6 +520,11 @@ async fn refusals_of_the_pool_keep_their_words() {
     assert!(blob.0 == -32000 && blob.1.contains("type 3"), "{blob:?}");
     let garbage = server.error("eth_sendRawTransaction", value!(["0x02c0"])).await;
     assert_eq!(garbage.0, -32602);
+    for method in ["eth_sendRawTransaction", "eth_sendRawTransactionSync"] {
+        let empty = server.error(method, value!(["0x"])).await;
+        let text = "transaction cannot be decoded: typed transaction too short";
+        assert_eq!(empty, (-32602, text.into()), "{method}");
+    }
 }
 
 #[tokio::test]

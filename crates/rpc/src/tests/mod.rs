@@ -50,6 +50,24 @@ pub const KEY: [u8; 32] = hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efc
 pub const CONTRACT: [u8; 39] =
     hex!("601c80600b6000396000f3 36601157 6007600055 602a60006000a100 5b3660006000373660 00fd");
 
+/// Logs nothing about nothing as often as its gas allows: 400 times.
+pub const LOGS: [u8; 140] = {
+    let (init, begin, log) = (hex!("608180600b6000396000f3"), hex!("5b"), hex!("5f5fa0"));
+    let end = hex!("6150005a115f5700");
+    let mut code = [0; 140];
+    let mut at = 0;
+    while at < code.len() {
+        code[at] = match at {
+            0..11 => init[at],
+            11 => begin[0],
+            12..132 => log[(at - 12) % 3],
+            _ => end[at - 132],
+        };
+        at += 1;
+    }
+    code
+};
+
 /// The pool of the pretended node.
 #[derive(Default)]
 struct Pool {
@@ -178,8 +196,8 @@ impl TestServer {
             certificate: None,
             lacks_room: reason,
         };
-        let long = tokio::runtime::Handle::current();
-        let rpc = Rpc::new(backend.clone(), access, limits, memory, long);
+        let threads = [(); 2].map(|()| tokio::runtime::Handle::current());
+        let rpc = Rpc::new(backend.clone(), access, limits, memory, threads);
         tokio::spawn(event_hub::follow(rpc.events.clone(), backend));
         // The news must be listening before the first event.
         while events.receiver_count() == 0 {
@@ -222,6 +240,14 @@ impl TestServer {
         self.snapshot.send_replace(snapshot.clone());
         let receipts = Arc::new(receipts);
         self.events.send(Event::Committed { block, receipts, snapshot }).expect("news listen");
+    }
+
+    /// Writes all blocks to the disk: from now on they are read and decoded.
+    pub fn store(&self) {
+        let mut ledger = self.ledger.lock().unwrap();
+        let checkpoint = ledger.checkpoint(true).expect("a block");
+        ledger.checkpointed(checkpoint.run().expect("a disk in memory"));
+        self.snapshot.send_replace(ledger.snapshot());
     }
 
     pub async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {

@@ -18,9 +18,11 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use trefoil_node::{Event, NodeStatus};
 
 use crate::{
-    Params, backend, http,
+    Params, backend,
+    block_logs::LOGS_AT_ONCE,
+    http,
     subscriptions::{self, SocketMessage, SocketSession},
-    tests::{CONTRACT, Limits, SENDER, TestServer, tx},
+    tests::{CONTRACT, LOGS, Limits, SENDER, TestServer, tx},
 };
 
 pub struct TestSocket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -287,6 +289,45 @@ async fn requests_end_with_their_socket() {
     waits(1).await.expect("it waits");
     drop(socket);
     waits(0).await.expect("it waits no longer");
+}
+
+/// With an index, of which each filter takes its part.
+#[tokio::test]
+async fn the_logs_of_a_large_block_come_in_order_to_those_who_want_them() {
+    let server = TestServer::new().await;
+    let [logger, other] = [SENDER.create(0), SENDER.create(1)];
+    server.submit(&tx(0, TxKind::Create, 0, LOGS)).await;
+    server.submit(&tx(1, TxKind::Create, 0, CONTRACT)).await;
+    server.mine();
+    let mut socket = TestSocket::open(&server).await;
+    let all = socket.subscribe(value!(["logs", {}])).await;
+    let few = socket.subscribe(value!(["logs", { "address": [other, SENDER, other] }])).await;
+    // Passes the bloom filter, and no log has so many topics.
+    socket.subscribe(value!(["logs", { "address": logger, "topics": [null, null] }])).await;
+    for nonce in 2..6 {
+        server.submit(&tx(nonce, logger.into(), 0, Bytes::new())).await;
+    }
+    server.submit(&tx(6, other.into(), 0, Bytes::new())).await;
+    server.mine();
+    let receipts = server.call("eth_getBlockReceipts", value!(["latest"])).await;
+    let logs = receipts.as_array().unwrap().iter().map(|one| one["logs"].as_array().unwrap());
+    let want: Vec<Value> = logs.flatten().cloned().collect();
+    assert!(want.len() > LOGS_AT_ONCE, "{} logs", want.len());
+    let told = async {
+        let (mut all_told, mut few_told) = (vec![], vec![]);
+        while all_told.len() < want.len() || few_told.is_empty() {
+            let mut told = socket.next().await.expect("a notification")["params"].take();
+            let log = told["result"].take();
+            match &told["subscription"] {
+                id if *id == all => all_told.push(log),
+                id if *id == few => few_told.push(log),
+                id => panic!("{id} was told {log}"),
+            }
+        }
+        assert_eq!(all_told, want);
+        assert_eq!(few_told, [want.last().unwrap().clone()]);
+    };
+    timeout(Duration::from_secs(30), told).await.expect("in time");
 }
 
 /// Read on, it would have most of what it asks for refused: more waits than a socket may hold.

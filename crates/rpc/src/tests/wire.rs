@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    http::{Method, Request, StatusCode, header},
+    http::{HeaderName, Method, Request, StatusCode, header},
 };
 use futures::stream::iter;
 use proptest::prelude::*;
@@ -293,6 +293,33 @@ async fn a_foreign_host_name_is_refused() {
         let body = r#"{"id":1,"method":"eth_chainId"}"#;
         let request = Request::post("/").header(header::HOST, host).body(body.into()).unwrap();
         assert_eq!(server.send(request).await.0, want, "{host:?}");
+    }
+}
+
+/// The first would count here, and perhaps the other one for a proxy before the node.
+#[tokio::test]
+async fn a_second_host_or_origin_is_a_bad_request() {
+    let server = TestServer::new().await;
+    let table: [(HeaderName, &[&str], StatusCode); 5] = [
+        (header::HOST, &["127.0.0.1:8545"], StatusCode::OK),
+        (header::HOST, &["127.0.0.1:8545", "evil.example"], StatusCode::BAD_REQUEST),
+        (header::HOST, &["localhost", "localhost"], StatusCode::BAD_REQUEST),
+        (header::ORIGIN, &["https://dapp.example"], StatusCode::OK),
+        (header::ORIGIN, &["https://dapp.example", "null"], StatusCode::BAD_REQUEST),
+    ];
+    for (name, values, want) in table {
+        for path in ["/", "/livez", "/content/x"] {
+            let method = if path == "/" { Method::POST } else { Method::GET };
+            let mut request = Request::builder().method(method).uri(path);
+            for value in values {
+                request = request.header(&name, *value);
+            }
+            let body = r#"{"id":1,"method":"eth_chainId"}"#;
+            let (status, _, text) = server.send(request.body(body.into()).unwrap()).await;
+            assert_eq!(status, want, "{path} {name} {values:?}");
+            let text = String::from_utf8(text).unwrap();
+            assert_eq!(text.contains("more than one"), want != StatusCode::OK, "{text}");
+        }
     }
 }
 

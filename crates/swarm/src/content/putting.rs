@@ -38,8 +38,7 @@ impl Content {
         self.close(id).await;
         // Peers that had asked for it get an offer.
         for resource in store::resources(id, &allow) {
-            let store = |reply| ContentCommand::Store { resource, begin: false, reply };
-            let _ = self.ask(store).await;
+            let _ = self.opened(resource, false, false).await;
         }
         self.provide();
         Ok(id)
@@ -91,7 +90,8 @@ impl Content {
         let put = move || store.put_remote(&origin, options, size, reading, &read);
         let id = blocking(put).await?;
         let resource = Resource::file(id.root).among(&allow);
-        // The service may have ended.
+        let _ = self.opened(resource, false, false).await;
+        // It may have been open before. The service may have ended.
         let _ = self.commands.send(ContentCommand::NewOrigins { resource }).await;
         Ok(id)
     }

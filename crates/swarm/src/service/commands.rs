@@ -2,17 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use trefoil_content::{
-    Part,
-    scheduler::{Resource, SchedulerInput},
-};
+use trefoil_content::{Part, scheduler::SchedulerInput};
 
 use super::SwarmService;
 use crate::{
     error::FetchError,
     events::ContentCommand,
     fetch::{Topic, Want},
-    store::{OpenStore, StoreError},
+    store::OpenStore,
 };
 
 impl SwarmService {
@@ -20,10 +17,7 @@ impl SwarmService {
         match command {
             ContentCommand::Seek { resource, seeking } => self.seek(resource, seeking),
             ContentCommand::Fetch { opened, want } => self.fetch(opened, want),
-            // The caller may be gone.
-            ContentCommand::Store { resource, begin, reply } => {
-                let _ = reply.send(self.open_store(resource, begin).map_err(FetchError::from));
-            }
+            ContentCommand::Store(request) => self.open_for_user(request),
             ContentCommand::Lose { opened, lost, reply } => {
                 self.drop_damaged(&opened, &lost);
                 let _ = reply.send(());
@@ -62,28 +56,6 @@ impl SwarmService {
             self.find(resource);
         }
         self.start_origins(resource);
-    }
-
-    /// The open store of a resource; opens it if it is on disk.
-    pub(super) fn open_store(
-        &mut self,
-        resource: Resource,
-        begin: bool,
-    ) -> Result<Option<Arc<OpenStore>>, StoreError> {
-        if let Some(opened) = self.opened(resource) {
-            return Ok(Some(opened.clone()));
-        }
-        let opened = self.store.open_store(resource, begin)?.map(Arc::new);
-        opened.iter().for_each(|opened| self.add_store(opened));
-        Ok(opened)
-    }
-
-    /// The same for peers: a resource that cannot be opened counts as absent.
-    pub(super) fn open_shared(&mut self, resource: Resource) -> Option<Arc<OpenStore>> {
-        self.open_store(resource, false).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot share what was here");
-            None
-        })
     }
 
     /// Hands a store to the scheduler, and offers it to the peers that sought it.

@@ -17,7 +17,6 @@ use trefoil_types::{Offence, PeerId, Standing};
 
 use super::SwarmService;
 use crate::{
-    error::FetchError,
     events::{Announced, TaskEvent},
     fetch::{Seeking, Topic, shows},
     peer_backlog::HeldBytes,
@@ -28,10 +27,6 @@ use crate::{
 // bytes are 2 KiB for each peer.
 /// The most resources that one peer seeks and this node does not have.
 const WISHES_MAX: usize = 64;
-
-// Attack: a peer asks for all that is here. An open store has three files, and a map in memory.
-/// Stores that are open and not wanted by this node itself. One more closes one of them.
-const SHARED_MAX: usize = 256;
 
 // A file takes less, however large it is.
 /// A store that takes this long to open is a large directory's.
@@ -109,7 +104,7 @@ impl SwarmService {
 
     /// Whether it is here, and the peer may have it.
     fn is_for(&self, peer: PeerId, resource: Resource) -> bool {
-        self.store.allow(resource).is_some_and(|allow| self.admits(peer, &allow))
+        self.store.has(resource, |allow| self.admits(peer, allow))
     }
 
     pub(super) fn answer_find(&mut self, peer: PeerId, resource: Resource) {
@@ -157,27 +152,14 @@ impl SwarmService {
         match result {
             // It may have been removed meanwhile, or opened otherwise.
             Ok(Some(opened))
-                if self.store.allow(resource).is_some() && self.opened(resource).is_none() =>
+                if self.store.has(resource, |_| true) && self.opened(resource).is_none() =>
             {
-                self.close_spare();
-                self.add_store(&opened);
+                if self.make_room(&opened) {
+                    self.add_store(&opened);
+                }
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "cannot share what was here"),
-        }
-    }
-
-    /// Makes room for one more store, if too many are open that only peers want.
-    fn close_spare(&mut self) {
-        let spare = self
-            .topics
-            .iter()
-            .filter_map(|(resource, topic)| Some((topic.opened().and(topic.spare())?, *resource)));
-        let spare: Vec<_> = spare.collect();
-        if spare.len() >= SHARED_MAX
-            && let Some((_, resource)) = spare.into_iter().min()
-        {
-            self.close(resource, &FetchError::Removed);
         }
     }
 

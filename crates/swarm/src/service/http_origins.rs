@@ -28,8 +28,9 @@ impl SwarmService {
 
     /// The operator put origins of a resource that is here.
     pub(super) fn on_new_origins(&mut self, resource: Resource) {
-        let Some(opened) = self.open_shared(resource) else { return };
-        self.origins.add_configured(resource, self.store.origins(opened.id));
+        // One that is opened later has them from the start.
+        let Some(id) = self.opened(resource).map(|opened| opened.id) else { return };
+        self.origins.add_configured(resource, self.store.origins(id));
         self.send_origins(resource, None);
         self.start_origins(resource);
     }

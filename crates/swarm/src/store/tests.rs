@@ -145,3 +145,56 @@ fn a_full_disk_takes_nothing_keeps_no_remains_and_can_be_freed() {
     ContentStore::open_stopped(dir.path()).unwrap().remove_gone().unwrap();
     assert!(is_empty(dir.path()));
 }
+
+// Attack: who may not have a resource tells by the time of the answer that it is here.
+#[test]
+fn what_has_a_list_is_not_where_others_are_looked_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path(), None).unwrap();
+    let [open, listed] = [file([1; 32]), file([2; 32])];
+    let allow = AllowList::new([7]).unwrap();
+    let links = [open.into(), Link { allow, ..listed.into() }];
+    for link in &links {
+        store.begin(link, 100_000, |_| Ok(())).map(drop).unwrap();
+    }
+    let told = |store: &ContentStore| {
+        let ids = [open, listed, file([3; 32])];
+        (ids.map(|id| store.is_open(id)), ids.map(|id| store.is_whole(id)))
+    };
+    assert_eq!(told(&store), ([false; 3], [false; 3]));
+    for id in [open, listed] {
+        store.change(id, |metadata| metadata.whole = true).unwrap();
+    }
+    let whole = ([true, false, false], [true, true, false]);
+    assert_eq!(told(&store), whole);
+    assert_eq!(told(&ContentStore::open(dir.path(), None).unwrap()), whole);
+    store.change(open, |metadata| metadata.whole = false).unwrap();
+    assert_eq!(told(&store), ([false; 3], [false, true, false]));
+    store.change(open, |metadata| metadata.whole = true).unwrap();
+    store.remove(open).unwrap();
+    assert_eq!(told(&store), ([false; 3], [false, true, false]));
+}
+
+#[test]
+fn an_open_directory_counts_for_as_long_as_it_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(tree.join(name), name).unwrap();
+    }
+    let store = ContentStore::open(&dir.path().join("store"), None).unwrap();
+    let read = std::sync::atomic::AtomicU64::new(0);
+    let id = store.put(&tree, PutOptions::default(), &read).unwrap();
+    let open = |resource| store.open_store(resource, false).unwrap().unwrap();
+    let manifest = open(Resource::file(id.root));
+    assert_eq!((manifest.memory(), store.directories.bytes()), (0, 0));
+    let [first, second] = [open(Resource::tree(id.root)), open(Resource::tree(id.root))];
+    assert!(first.memory() > 3 * size_of::<trefoil_content::ManifestEntry>());
+    assert_eq!(store.directories.bytes(), first.memory() + second.memory());
+    let listed = first.manifest.as_ref().unwrap();
+    assert_eq!(Arc::strong_count(listed), 2, "what reads the user's files has no copy");
+    assert_eq!(first.read(1, 0..1).unwrap(), b"b");
+    drop((first, second));
+    assert_eq!(store.directories.bytes(), 0);
+}

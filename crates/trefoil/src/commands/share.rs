@@ -151,6 +151,7 @@ impl SharingArgs {
             upload_policy: UploadPolicy::Fair,
             rates: settings.rates(),
             quota: None,
+            open_bytes_max: trefoil_swarm::OPEN_BYTES_MAX,
             origins: self.origins.reach(Kind::Public),
             credentials: Credentials::read(&self.origin_credentials.clone().unwrap_or_default())?,
         };

@@ -75,6 +75,7 @@ impl Node {
             upload_policy: UploadPolicy::Fair,
             rates: Rates::default(),
             quota: None,
+            open_bytes_max: trefoil_swarm::OPEN_BYTES_MAX,
             origins: None,
             credentials: Credentials::default(),
         };

@@ -7,7 +7,7 @@ use alloy_rpc_types_trace::geth::{
 
 use super::*;
 use crate::{
-    CallOptions, CallOutcome, CallSite, Estimate, TraceBudget,
+    CallMemory, CallOptions, CallOutcome, CallSite, Estimate, TraceBudget,
     rpc_calls::simulate_v1::{Ground, PretendedBlock, SimulateOptions, simulate_blocks},
     trace_transaction,
 };
@@ -146,7 +146,8 @@ fn calls_and_estimates_judge_the_sender_that_they_name() {
             assert!(matches!(estimate, Estimate::Gas(_)), "{estimate:?}");
         }
     }
-    let ground = Ground::at(&spec, &snapshot, 0).expect("kept");
+    let memory = CallMemory::new(usize::MAX, &|_| true);
+    let ground = Ground::at(&spec, &snapshot, 0, &memory).expect("kept");
     let call = |from| TransactionRequest {
         from: Some(address(from)),
         to: Some(address(FACTORY).into()),

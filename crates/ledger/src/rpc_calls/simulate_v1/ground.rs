@@ -5,9 +5,12 @@ use std::fmt;
 use trefoil_types::{B256, ChainSpec, Header, Height};
 
 use crate::{
-    BlockRules, CallError, Governed, LedgerError, MemoryTrie, Snapshot, StateAt,
+    BlockRules, CallError, CallMemory, Governed, LedgerError, MemoryTrie, Snapshot, StateAt,
     rpc_calls::lists_deployers, trie::NodeReader,
 };
+
+/// What a changed row of an older trie takes besides its key and itself, bytes.
+const ROW_BYTES: usize = 200;
 
 /// Returns the rules of a block of which number and timestamp are known.
 type RulesOf<'a> = dyn Fn(&Header) -> Result<BlockRules, LedgerError> + 'a;
@@ -28,23 +31,30 @@ impl<S> fmt::Debug for Ground<'_, S> {
 }
 
 impl<'a> Ground<'a, StateAt> {
-    /// The block at `height` of this chain.
+    /// The block at `height` of this chain, which holds no more than `memory` has.
     ///
     /// # Errors
-    /// There is none, or its state or state trie is no longer kept.
+    /// There is none, or its state or state trie is no longer kept, or takes too much memory.
     pub fn at(
         spec: &'a ChainSpec,
         snapshot: &'a Snapshot,
         height: Height,
+        memory: &CallMemory<'_>,
     ) -> Result<Self, CallError> {
         let (hash, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
         let state = snapshot.state(height)?;
         let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
+        // A simulation may look at any row that the blocks since have changed.
+        let mut held = 0;
+        let hold = |key: &[u8], bytes| {
+            held += key.len() + bytes + ROW_BYTES;
+            memory.hold(held).map(|()| true)
+        };
         Ok(Self {
             hash,
             header,
             state,
-            trie: Box::new(snapshot.view.trie_at(height)?),
+            trie: Box::new(snapshot.view.trie_at(height, hold)?),
             rules: Box::new(move |header| {
                 let rules = rules_of_chain(spec, snapshot.governed(), header)?;
                 Ok(BlockRules { deployers_listed, ..rules })
