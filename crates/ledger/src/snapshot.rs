@@ -200,8 +200,7 @@ impl Snapshot {
             return Ok(None);
         }
         let newest = |g: &Generation| g.turns.get_prev(&height).map(|(at, t)| (*at, t.clone()));
-        let stored = view.memory(newest);
-        let (from, turns) = stored.map_or_else(|| self.stored_turns(height), Ok)?;
+        let (from, turns) = view.memory(newest).map_or_else(|| self.stored_turns(height), Ok)?;
         // The same validators since: those of others are stored.
         let pass = |turns: Turns, _| {
             let validators = turns.validators().clone();
