@@ -13,7 +13,6 @@
 //! What always holds: while a node runs, only its owner may enter `keys`, `data` and `snapshots`.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };

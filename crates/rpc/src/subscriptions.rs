@@ -355,7 +355,7 @@ async fn send_each(feed: &Feed, block: &NewBlock, matcher: &LogMatcher) -> Resul
         if matcher.matches(log) {
             feed.send(block.log(number)).await?;
         }
-        if number as usize % LOGS_AT_ONCE == 0 {
+        if (number as usize).is_multiple_of(LOGS_AT_ONCE) {
             yield_now().await;
         }
     }

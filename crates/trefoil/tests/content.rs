@@ -302,7 +302,8 @@ async fn directories_that_readers_open_take_bounded_memory() {
     assert_eq!(open(2).await.map(drop), Err(FetchError::Busy));
     assert!(Arc::ptr_eq(&open(1).await.unwrap(), &second));
     // The node's own user is not refused.
-    let get = node.content.get(&ids[2].into(), Selection::default());
+    let last = ids[2].into();
+    let get = node.content.get(&last, Selection::default());
     let third = Arc::downgrade(&timeout(LIMIT, get).await.unwrap().unwrap());
     drop(second);
     open(0).await.unwrap();
