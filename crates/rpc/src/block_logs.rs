@@ -36,7 +36,7 @@ pub enum MatchingLogs {
 }
 
 /// What is found for a filter, by whoever looks first.
-type Found = Arc<OnceCell<MatchingLogs>>;
+type SharedFind = Arc<OnceCell<MatchingLogs>>;
 
 /// The logs of one block.
 pub struct BlockLogs {
@@ -45,7 +45,7 @@ pub struct BlockLogs {
     ends: Vec<u32>,
     /// Made when somebody first asks; `None`: that failed.
     orders: OnceCell<Option<LogOrders>>,
-    found: Mutex<BTreeMap<Arc<LogMatcher>, Found>>,
+    found: Mutex<BTreeMap<Arc<LogMatcher>, SharedFind>>,
 }
 
 fn ends(receipts: &[Receipt]) -> Vec<u32> {
@@ -83,14 +83,12 @@ impl BlockLogs {
     }
 
     /// Where is kept what is found for a filter, if there is room.
-    fn found(&self, matcher: &Arc<LogMatcher>) -> Option<Found> {
+    fn found(&self, matcher: &Arc<LogMatcher>) -> Option<SharedFind> {
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = all.len() < FOUND_MAX;
-        match all.get(matcher) {
-            Some(found) => Some(found.clone()),
-            None if has_room => Some(all.entry(matcher.clone()).or_default().clone()),
-            None => None,
+        if let Some(found) = all.get(matcher) {
+            return Some(found.clone());
         }
+        (all.len() < FOUND_MAX).then(|| all.entry(matcher.clone()).or_default().clone())
     }
 
     async fn look(&self, matcher: &LogMatcher) -> MatchingLogs {
@@ -107,7 +105,7 @@ impl BlockLogs {
                 vec![&all[..]]
             }
         };
-        let (mut found, mut looked_at) = (vec![], 0);
+        let (mut found, mut looked_at) = (vec![], 0_usize);
         for number in runs.into_iter().flatten().copied() {
             if matcher.matches(self.get(number).1) {
                 if found.len() == FEW_MAX {
@@ -116,7 +114,7 @@ impl BlockLogs {
                 found.push(number);
             }
             looked_at += 1;
-            if looked_at % LOGS_AT_ONCE == 0 {
+            if looked_at.is_multiple_of(LOGS_AT_ONCE) {
                 yield_now().await;
             }
         }

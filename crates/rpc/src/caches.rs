@@ -16,7 +16,7 @@ use trefoil_ledger::{LedgerError, Snapshot, StoredBlock};
 use trefoil_types::{Height, RecoveredBlock};
 
 use crate::{
-    RpcResult,
+    RpcError, RpcResult,
     memory::{Claim, MemoryAccount},
 };
 
@@ -111,7 +111,8 @@ impl BlockCache {
         height: Height,
     ) -> RpcResult<Option<HeldBlock<StoredBlock>>> {
         let held = self.block_once(snapshot, height)?;
-        self.keep(&self.blocks, height, held)
+        self.keep(&self.blocks, height, held.as_ref());
+        Ok(held)
     }
 
     /// As [`BlockCache::block`] for a walk over many: it is not kept.
@@ -134,7 +135,10 @@ impl BlockCache {
         height: Height,
     ) -> RpcResult<Option<HeldBlock<Arc<RecoveredBlock>>>> {
         let held = self.body_once(snapshot, height)?;
-        self.keep(&self.bodies, height, held)
+        if self.blocks.get(height).is_none() {
+            self.keep(&self.bodies, height, held.as_ref());
+        }
+        Ok(held)
     }
 
     /// As [`BlockCache::body`] for a walk over many: it is not kept.
@@ -143,11 +147,11 @@ impl BlockCache {
         snapshot: &Snapshot,
         height: Height,
     ) -> RpcResult<Option<HeldBlock<Arc<RecoveredBlock>>>> {
-        if let Some(HeldBlock { block, claim }) = self.blocks.get(height) {
-            return Ok(Some(HeldBlock { block: block.block, claim }));
-        }
         if let Some(held) = self.bodies.get(height) {
             return Ok(Some(held));
+        }
+        if let Some(HeldBlock { block, claim }) = self.blocks.get(height) {
+            return Ok(Some(HeldBlock { block: block.block, claim }));
         }
         self.decode(snapshot.body_memory(height)?, || snapshot.body(height))
     }
@@ -161,24 +165,25 @@ impl BlockCache {
         if bytes == 0 {
             return Ok(read()?.map(|block| HeldBlock { block, claim: None }));
         }
-        let claim = self.memory.claim(bytes).or_else(|_| {
-            self.forget();
-            self.memory.claim(bytes)
-        })?;
+        let max = self.memory.answer_max();
+        if bytes > max {
+            return Err(self.memory.too_large(max));
+        }
+        let claim = match self.memory.claim(bytes) {
+            Err(RpcError::Busy(_)) => {
+                self.forget();
+                self.memory.claim(bytes)?
+            }
+            claimed => claimed?,
+        };
         Ok(read()?.map(|block| HeldBlock { block, claim: Some(Arc::new(claim)) }))
     }
 
-    fn keep<T: Clone>(
-        &self,
-        among: &RecentBlocks<T>,
-        height: Height,
-        held: Option<HeldBlock<T>>,
-    ) -> RpcResult<Option<HeldBlock<T>>> {
+    fn keep<T: Clone>(&self, among: &RecentBlocks<T>, height: Height, held: Option<&HeldBlock<T>>) {
         let max = self.memory.max() / 16;
-        if let Some(held) = held.as_ref().filter(|held| (1..=max).contains(&held.bytes())) {
+        if let Some(held) = held.filter(|held| (1..=max).contains(&held.bytes())) {
             among.keep(height, held.clone(), max);
         }
-        Ok(held)
     }
 
     fn forget(&self) {

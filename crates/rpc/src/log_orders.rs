@@ -22,7 +22,7 @@ pub struct LogOrders {
 }
 
 /// Parts of an order.
-type Runs<'a> = Vec<&'a [u32]>;
+type LogRuns<'a> = Vec<&'a [u32]>;
 
 fn count(log: &Log) -> usize {
     log.topics().len()
@@ -51,7 +51,7 @@ fn run<'a, 'l, K: Ord>(
     &rest[..rest.partition_point(|number| key(log(*number)) == least.0)]
 }
 
-fn length(runs: &Runs<'_>) -> usize {
+fn length(runs: &[&[u32]]) -> usize {
     runs.iter().map(|run| run.len()).sum()
 }
 
@@ -71,10 +71,10 @@ impl LogOrders {
     }
 
     /// The shortest runs that hold all logs which match; `log` finds one by its number.
-    pub fn runs<'l>(&self, log: impl Fn(u32) -> &'l Log, matcher: &LogMatcher) -> Runs<'_> {
+    pub fn runs<'l>(&self, log: impl Fn(u32) -> &'l Log, matcher: &LogMatcher) -> LogRuns<'_> {
         let topics = matcher.topics.len();
         let begin = self.by_count.partition_point(|number| count(log(*number)) < topics);
-        let mut shortest: Runs<'_> = vec![&self.by_count[begin..]];
+        let mut shortest: LogRuns<'_> = vec![&self.by_count[begin..]];
         let mut offer = |runs: Vec<_>| {
             if length(&runs) < length(&shortest) {
                 shortest = runs;

@@ -99,7 +99,8 @@ impl MemoryAccount {
         }
     }
 
-    /// The most that an answer may be of, which is claimed beside the work that makes it.
+    /// The most that an answer, or a block that it is made of, may be of: it is claimed beside the work
+    /// that makes it.
     pub fn answer_max(&self) -> usize {
         self.claim_max().saturating_sub(self.work_bytes())
     }

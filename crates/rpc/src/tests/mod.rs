@@ -3,6 +3,7 @@
 
 mod admin;
 mod hostile;
+mod large_blocks;
 mod methods;
 mod socket;
 mod wire;
