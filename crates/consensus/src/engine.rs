@@ -284,19 +284,20 @@ impl Consensus {
         if core.validator_set().set.get(&vote.validator).is_none() {
             return Err(Offence::BadSignature);
         }
-        let (round, signed) = (vote.round, context::vote_in(vote.clone()));
+        // Also of a far round, which a certificate may bring. A false one is somebody's misdeed.
+        if self.effects.signer.is_elsewhere(&vote) {
+            if !self.effects.signer.verify_vote(vote.clone()) {
+                return Err(Offence::BadSignature);
+            }
+            self.effects.note_elsewhere(vote.round);
+        }
+        let core = self.core.as_ref().expect("the caller saw it");
+        let (round, signed) = (vote.round, context::vote_in(vote));
         // Checked before the core verifies the signature: a vote that cannot change anything
         // costs no verification, so a peer cannot make this node work by repeating votes.
         let votes = core.driver.votes();
         if self.is_far(round) || votes.has_vote(&signed) || votes.is_saturated_conflict(&signed) {
             return Ok(());
-        }
-        // As the core would, and before it acts on the vote and signs one of its own.
-        if self.effects.signer.is_elsewhere(&vote) {
-            if !self.effects.signer.verify_vote(vote.clone()) {
-                return Err(Offence::BadSignature);
-            }
-            self.effects.note_elsewhere(round);
         }
         self.feed(core::Input::Vote(signed));
         self.settle();
@@ -305,6 +306,12 @@ impl Consensus {
 
     fn proposal(&mut self, proposal: Proposal) -> Result<(), Offence> {
         let Proposal { round, proposer, .. } = proposal;
+        if self.effects.signer.is_proposed_elsewhere(&proposal) {
+            if !self.effects.signer.verify_proposal(proposal.clone()) {
+                return Err(Offence::BadSignature);
+            }
+            self.effects.note_elsewhere(round);
+        }
         // First: the proposer of a round is found by counting up to it.
         if self.is_far(round) {
             return Ok(());
@@ -316,12 +323,6 @@ impl Consensus {
         }
         if proposal.pol_round.is_some_and(|pol_round| pol_round >= round) {
             return Err(Offence::Malformed);
-        }
-        if self.effects.signer.is_proposed_elsewhere(&proposal) {
-            if !self.effects.signer.verify_proposal(proposal.clone()) {
-                return Err(Offence::BadSignature);
-            }
-            self.effects.note_elsewhere(round);
         }
         self.feed(core::Input::Proposal(context::proposal_in(proposal)));
         self.settle();

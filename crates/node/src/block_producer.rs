@@ -20,6 +20,11 @@ pub(crate) const SETTLE: Millis = Millis(20);
 /// of its own.
 const WAIT_FOR_TX: Millis = Millis(100);
 
+// All wait for the interval and 2 s more from when they began the height, which is after the
+// last block began: 1 s is left for the block's execution and its way.
+/// How long a proposer has to build at least, from when its interval allows a block.
+const BUILD_LEAST: Millis = Millis(1_000);
+
 /// The clock of one height. The next height gets a new one, see [`Self::next`].
 #[derive(Debug, Default)]
 pub(crate) struct BlockProducer {
@@ -98,8 +103,11 @@ impl BlockProducer {
         self.begun = Some(now);
     }
 
+    // Attack: a vote for the next height before this one is decided lets all begin it at once, and
+    // with an interval of 10 s the proposer's time was over before it might build.
     pub fn note_request(&mut self, request: BuildRequest) {
-        self.request = Some(request);
+        let until = request.until.max(self.not_before + BUILD_LEAST);
+        self.request = Some(BuildRequest { until, ..request });
     }
 
     /// Takes the request; one that came too late is dropped.
@@ -155,4 +163,20 @@ impl BlockProducer {
 
 fn has_transactions(header: &Header) -> bool {
     header.transactions_root != EMPTY_ROOT_HASH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An interval of 10 s, and a validator that votes for the height before the last one is
+    /// decided: the proposer's time counts from when it may build.
+    #[test]
+    fn an_early_vote_takes_no_proposers_turn() {
+        let not_before = Time(20_000);
+        let mut producer = BlockProducer { not_before, ..BlockProducer::default() };
+        let until = Time(19_000);
+        producer.note_request(BuildRequest { height: 2, round: 0, at: Time(10_010), until });
+        assert!(producer.take_request(not_before).is_some());
+    }
 }

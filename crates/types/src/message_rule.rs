@@ -178,9 +178,10 @@ pub const GET_BLOCKS: MessageRule = MessageRule {
     name: "GetBlocks",
     bytes_max: 32,
     // Blocks are read and encoded on the node's thread. At an estimated 10 ms for each MiB
-    // (not measured) that is a third of it. A node that syncs gets 8 MiB/s of each peer, and a
-    // validator 16.
-    answers: ByteBudget { peer: 16 * MIB, all: 32 * MIB },
+    // (not measured) that is two fifths of it. A node that syncs gets 10 MiB/s of each peer, and a
+    // validator 20. The half of a peer and the quarter of all have room for the longest block:
+    // else no stranger could ever have it.
+    answers: ByteBudget { peer: 20 * MIB, all: 40 * MIB },
     at_bound: "not answered",
     offences: &[Offence::Flood],
     ..ROW

@@ -200,3 +200,14 @@ fn a_block_that_does_not_fit_is_not_read() {
     assert_eq!(answer(ask, &[small; 6], none, |height| panic!("{height} is read")), None);
     assert_eq!(answer(ask, &[], none, |_| {}), Some((0, BLOCK_COST_MIN)));
 }
+
+/// The longest legal block, whose evidence and certificates do not count for the chain's bound: else
+/// no node that is not favoured could ever pass its height.
+#[test]
+fn the_longest_block_fits_a_strangers_share() {
+    let mut answers = AnswerBudgets::default();
+    let stranger = AnswerClass { favoured: false, peers: 1 };
+    let room = answers.room(Time(0), &rules::GET_BLOCKS, stranger, &peer(1));
+    assert!(room >= limits::MESSAGE_BYTES_MAX, "{room}");
+    assert!(rules::GET_BLOCKS.answers.all / 4 >= limits::MESSAGE_BYTES_MAX);
+}

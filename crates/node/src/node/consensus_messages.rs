@@ -34,7 +34,7 @@ impl Node {
         let Some(said) = consensus_message(&message) else { return };
         let ((height, round), next) = (said.place(), self.next_height());
         if height != next {
-            if let (Message::Vote(vote), true) = (&message, height == next - 1) {
+            if let (Message::Vote(vote), true) = (&message, height < next) {
                 self.on_late_vote(now, peer, vote, effects);
             }
             // Of what is farther ahead, block sync makes good the whole height.
@@ -97,9 +97,18 @@ impl Node {
     /// A vote of the tip's height, which is decided: it may still fill up the
     /// certificate, contradict it, or show that its validator is back.
     fn on_late_vote(&mut self, now: Time, peer: PeerId, vote: &Vote, effects: &mut Effects) {
-        let sound = self.ledger.add_precommit(vote);
-        if let Err(offence) = sound.and_then(|()| self.consensus.input_late(vote)) {
+        // Of any height: the votes of a validator that is far away come when the next block is
+        // final too, and they are all that shows that it is back.
+        let mut sound = self.consensus.input_late(vote);
+        let is_of_tip = vote.height == self.ledger.tip().number;
+        if is_of_tip {
+            sound = sound.and_then(|()| self.ledger.add_precommit(vote));
+        }
+        if let Err(offence) = sound {
             return effects.blame_relay(peer, offence);
+        }
+        if !is_of_tip {
+            return;
         }
         let counted = self.ledger.tip_certificate().and_then(|c| c.vote_of(&vote.validator));
         let evidence = counted.and_then(|counted| Evidence::of_votes(counted, vote.clone()));
@@ -184,7 +193,10 @@ impl Node {
                 block.into_iter().for_each(|block| candidates.note_polka(block));
                 Message::Vote(vote)
             }
-            ConsensusMessage::PolkaCertificate(polka) => Message::PolkaCertificate(polka),
+            ConsensusMessage::PolkaCertificate(polka) => {
+                candidates.note_polka(polka.block);
+                Message::PolkaCertificate(polka)
+            }
             ConsensusMessage::RoundCertificate(round) => Message::RoundCertificate(round),
             ConsensusMessage::Proposal(proposal) => {
                 // Without its block nobody could use it.
