@@ -49,7 +49,7 @@ abstract contract RuleActions is Acting, Reach {
 
     function setAccountsListed(bool listed) external byAll {
         IGovernance.Settings memory s = _settings;
-        if (listed) _requireCouldSend();
+        if (listed) _requireCouldSend(s.minBaseFee);
         s.accountsListed = listed;
         _change(s);
     }
@@ -113,7 +113,7 @@ abstract contract RuleActions is Acting, Reach {
 
     function _foundRules(IGovernance.Founding memory f) internal {
         _foundPermissions(f.accounts, f.deployers);
-        if (f.settings.accountsListed) _requireCouldSend();
+        if (f.settings.accountsListed) _requireCouldSend(f.settings.minBaseFee);
         _change(f.settings);
         for (uint256 i = 0; i < f.forks.length; i++) {
             _schedule(f.forks[i].name, f.forks[i].height);

@@ -74,7 +74,7 @@ contract RulesTest is GovernanceBase {
         bytes memory list = abi.encodeCall(RuleActions.setAccountsListed, (true));
         first.run(CONTRACT, abi.encodeCall(Decisions.propose, (list)));
         bytes memory approval = abi.encodeCall(Decisions.approve, (gov.proposalCount()));
-        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1, 0));
         second.run(CONTRACT, approval);
         // It names who sends for its wallets; they get past the list, and vote with nothing.
         address[] memory senders = new address[](1);
@@ -220,8 +220,42 @@ contract RulesTest is GovernanceBase {
         vm.etch(govKey(1, 0), hex"00");
         vm.etch(govKey(1, 1), hex"00");
         vm.prank(NODE);
-        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1, 0));
         gov.found(abi.encode(f));
+    }
+
+    function testNoNetworkIsFoundedWhoseListKeepsAllCoinsFromItsOrganisations() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(4);
+        (f.settings.accountsListed, f.settings.minBaseFee) = (true, 7);
+        vm.deal(account(5000), 1 ether);
+        for (uint32 id = 1; id < 3; id++) {
+            fund(id, 70_000_000);
+        }
+        fund(3, 69_999_999);
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 2, 3, 70_000_000));
+        gov.found(abi.encode(f));
+        fund(3, 70_000_000);
+        foundWith(f);
+        check("listed", gov.settings().accountsListed);
+    }
+
+    /// Where a fee is asked from the beginning, coins may come after the founding, but not after the list.
+    function testAListThatKeepsAllCoinsFromOrganisationsIsRefused() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(4);
+        f.settings.minBaseFee = 1;
+        foundWith(f);
+        nextBlock();
+        bytes memory list = abi.encodeCall(RuleActions.setAccountsListed, (true));
+        refused(list, abi.encodeWithSelector(TooFewCouldSend.selector, 0, 3, 10_000_000));
+        for (uint32 id = 1; id < 4; id++) {
+            fund(id, 10_000_000);
+        }
+        decide(list);
     }
 
     function permit(address who, uint256 bits) private pure returns (bytes memory) {
