@@ -100,12 +100,14 @@ abstract contract RuleActions is Acting, Reach {
             if (coming.value == value && coming.from == from) revert NothingToChange();
             values.pop();
         }
-        if (values.length == 0) _nameParameter(packed);
         if (value != (values.length == 0 ? 0 : values[values.length - 1].value)) {
+            _nameParameter(packed);
             values.push(Value(value, from));
             _note(from);
         } else if (!calledOff) {
             revert NothingToChange();
+        } else if (values.length == 0) {
+            _forgetParameter(packed);
         }
         emit ParameterSet(name, value, from);
         _changed();
@@ -137,6 +139,14 @@ abstract contract RuleActions is Acting, Reach {
         }
         if (_parameterNames.length == PARAMETERS_MAX) revert TooManyForks(PARAMETERS_MAX);
         _parameterNames.push(name);
+    }
+
+    /// A name that never held anything leaves room for another.
+    function _forgetParameter(bytes32 name) private {
+        uint256 i = 0;
+        while (_parameterNames[i] != name) i++;
+        _parameterNames[i] = _parameterNames[_parameterNames.length - 1];
+        _parameterNames.pop();
     }
 
     function _checkParameter(bytes32 name, uint64 value) private pure {

@@ -187,6 +187,16 @@ contract RulesTest is GovernanceBase {
             decide(parameter(name(uint32(i)), 7, 0));
         }
         refused(parameter("one-more", 1, 0), abi.encodeWithSelector(TooManyForks.selector, 32));
+        // A name that is called off before it held makes room.
+        decide(parameter("blob-count", 0, 0));
+        decide(parameter("one-more", 1, 0));
+        IGovernance.Parameter[] memory all = gov.parameters();
+        same("as many", all.length, 32);
+        for (uint256 i = 0; i < all.length; i++) {
+            check("gone", keccak256(bytes(all[i].name)) != keccak256("blob-count"));
+        }
+        refused(parameter("blob-count", 7, 0), abi.encodeWithSelector(TooManyForks.selector, 32));
+        refused(parameter("blob-count", 0, 0), abi.encodePacked(NothingToChange.selector));
     }
 
     function testListsHoldFromGenesis() public {
