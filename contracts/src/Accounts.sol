@@ -47,9 +47,14 @@ abstract contract Accounts is Acting, Seats {
         for (uint256 i = 0; i < accounts.length; i++) {
             uint256 word = _permissions[accounts[i]];
             (uint32 has, uint32 chosen) = (uint32(word >> BELONGS), uint32(word >> CHOSEN));
-            if (chosen != 0 && chosen != id) revert AccountBelongs(accounts[i], chosen);
-            if (has != id && word & FROZEN == 0 && _isActive(has)) revert AccountBelongs(accounts[i], has);
+            bool lost = word & FROZEN != 0;
+            if (chosen != id && _isActive(chosen) && !(has == chosen && lost)) {
+                revert AccountBelongs(accounts[i], chosen);
+            }
+            if (has != id && !lost && _isActive(has)) revert AccountBelongs(accounts[i], has);
             word &= ~(uint256(type(uint32).max) << BELONGS | FROZEN);
+            // An account that cannot send cannot choose anew.
+            if (chosen != id) word &= ~(uint256(type(uint32).max) << CHOSEN);
             _permissions[accounts[i]] = word | uint256(id) << BELONGS;
             emit AccountAdded(id, accounts[i]);
         }
@@ -68,7 +73,8 @@ abstract contract Accounts is Acting, Seats {
 
     // What an account does alone.
 
-    /// From now on only that organisation may add the sender, and it leaves any other; 0: any may.
+    /// From now on only that organisation may add the sender, and it leaves any other, until that one is active no
+    /// more, or freezes it; 0: any may.
     function chooseOrganisation(uint32 id) external alone {
         if (id != 0) _existing(id);
         uint256 word = _permissions[msg.sender];
