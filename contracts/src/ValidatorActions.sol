@@ -81,8 +81,9 @@ abstract contract ValidatorActions is Claims {
             _schedule(peer, key, power, _effective());
             emit ValidatorChanges(peer, key, power, _effective());
         }
-        if (power > before) _checkNewPower(power - before);
-        else _checkValidators();
+        if (power <= before) return _checkValidators();
+        _checkNewPower(power - before);
+        _checkShare(peer, before, power);
     }
 
     function setValidatorDelay(uint64 blocks) external byAll {
