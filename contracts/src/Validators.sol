@@ -46,7 +46,7 @@ abstract contract Validators is Organisations {
         /// 0: it leaves.
         uint64 nextPower;
         bytes32 nextKey;
-        /// When its organisation last changed its key alone, in seconds.
+        /// When its organisation last changed its key alone, in seconds; 0: never, or all changed it since.
         uint64 rotated;
         /// The newest height that its key did not sign, and how many before it in a row; a key that was never
         /// seen has missed `PRESENCE_BLOCKS` up to its beginning.
