@@ -4,9 +4,6 @@ pragma solidity ^0.8.30;
 import "./Acting.sol";
 import "./Seats.sol";
 
-/// @notice {account} is of organisation {organisation}, or chose it; it chooses another by `trefoil org choose`
-/// @dev `chooseOrganisation`; or that organisation freezes it.
-error AccountBelongs(address account, uint32 organisation);
 /// @notice {account} is no account of organisation {organisation}; see `trefoil org settings --account`
 error NotItsAccount(address account, uint32 organisation);
 /// @notice {account} does not administer organisation {organisation}; that one names it by `trefoil org
@@ -41,17 +38,20 @@ abstract contract Accounts is Acting, Seats {
 
     // What an administrator does alone.
 
-    /// They belong to the organisation, also those that it had frozen.
+    /// They belong to the organisation, also those that it had frozen; but for those of another, or that chose
+    /// another. Attack: who names one of many accounts first would stop them all.
     function addAccounts(uint32 id, address[] calldata accounts) external alone {
         _requireAdministrator(id);
         for (uint256 i = 0; i < accounts.length; i++) {
             uint256 word = _permissions[accounts[i]];
             (uint32 has, uint32 chosen) = (uint32(word >> BELONGS), uint32(word >> CHOSEN));
             bool lost = word & FROZEN != 0;
-            if (chosen != id && _isActive(chosen) && !(has == chosen && lost)) {
-                revert AccountBelongs(accounts[i], chosen);
+            uint32 other = chosen != id && _isActive(chosen) && !(has == chosen && lost) ? chosen : 0;
+            if (other == 0 && has != id && !lost && _isActive(has)) other = has;
+            if (other != 0) {
+                emit AccountBelongs(id, accounts[i], other);
+                continue;
             }
-            if (has != id && !lost && _isActive(has)) revert AccountBelongs(accounts[i], has);
             word &= ~(uint256(type(uint32).max) << BELONGS | FROZEN);
             // An account that cannot send cannot choose anew.
             if (chosen != id) word &= ~(uint256(type(uint32).max) << CHOSEN);

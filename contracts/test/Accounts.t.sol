@@ -31,9 +31,14 @@ contract AccountsTest is GovernanceBase {
     }
 
     function refusedToAdd(uint32 id, address who, uint32 belongs) private {
-        vm.prank(administrator(id));
-        vm.expectRevert(abi.encodeWithSelector(AccountBelongs.selector, who, belongs));
-        direct.addAccounts(id, one(who));
+        bytes32 before = vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1))));
+        vm.recordLogs();
+        add(id, who);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        same("one event", logs.length, 1);
+        same("kept", logs[0].topics[0], keccak256("AccountBelongs(uint32,address,uint32)"));
+        same("whose", abi.decode(logs[0].data, (uint256)), belongs);
+        same("as before", vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1)))), before);
     }
 
     function freeze(uint32 id, address who) private {
@@ -192,6 +197,18 @@ contract AccountsTest is GovernanceBase {
         add(1, carla);
         add(1, dora);
         same("one that is gone keeps nobody", gov.permissions(carla) + gov.permissions(dora), 2);
+    }
+
+    /// Another administrator names one of many first.
+    function testOneThatBelongsElsewhereStopsNoOther() public {
+        begin(3);
+        add(2, BORIS);
+        address[] memory three = new address[](3);
+        (three[0], three[1], three[2]) = (ANNA, BORIS, account(803));
+        vm.prank(administrator(1));
+        direct.addAccounts(1, three);
+        check("the others", owner(ANNA) == 1 && owner(account(803)) == 1);
+        same("not that one", owner(BORIS), 2);
     }
 
     /// The choice holds against others also where the chosen one did not add it yet, whoever froze it before.
