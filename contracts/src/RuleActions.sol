@@ -155,9 +155,9 @@ abstract contract RuleActions is Acting, Reach {
         if (name == "code-size" && (value < 24_576 || value > 65_536)) {
             revert OutOfRange("code-size", value, 24_576, 65_536);
         }
-        // Every vote fits, in the largest network too; at most a block's.
-        if (name == "tx-gas" && (value < 4_194_304 || value > GAS_LIMIT_MAX)) {
-            revert OutOfRange("tx-gas", value, 4_194_304, GAS_LIMIT_MAX);
+        // Every vote fits, in the largest network too: as from Osaka on (EIP-7825). At most a block's.
+        if (name == "tx-gas" && (value < 16_777_216 || value > GAS_LIMIT_MAX)) {
+            revert OutOfRange("tx-gas", value, 16_777_216, GAS_LIMIT_MAX);
         }
     }
 

@@ -171,9 +171,9 @@ contract RulesTest is GovernanceBase {
         start(1);
         bytes memory early = abi.encodeWithSelector(ForkTooEarly.selector, block.number + 100, block.number + 101);
         refused(parameter("tx-gas", 100_000_000, uint64(block.number) + 100), early);
-        bytes memory range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 4_194_303, 4_194_304, 600_000_000);
-        refused(parameter("tx-gas", 4_194_303, 0), range);
-        range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 600_000_001, 4_194_304, 600_000_000);
+        bytes memory range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 16_777_215, 16_777_216, 600_000_000);
+        refused(parameter("tx-gas", 16_777_215, 0), range);
+        range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 600_000_001, 16_777_216, 600_000_000);
         refused(parameter("tx-gas", 600_000_001, 0), range);
         range = abi.encodeWithSelector(OutOfRange.selector, "code-size", 24_575, 24_576, 65_536);
         refused(parameter("code-size", 24_575, 0), range);
