@@ -4,9 +4,6 @@ pragma solidity ^0.8.30;
 import "./Acting.sol";
 import "./Seats.sol";
 
-/// @notice {account} is of organisation {organisation}, or chose it; it chooses another by `trefoil org choose`
-/// @dev `chooseOrganisation`; or that organisation freezes it.
-error AccountBelongs(address account, uint32 organisation);
 /// @notice {account} is no account of organisation {organisation}; see `trefoil org settings --account`
 error NotItsAccount(address account, uint32 organisation);
 /// @notice {account} does not administer organisation {organisation}; that one names it by `trefoil org
@@ -41,15 +38,23 @@ abstract contract Accounts is Acting, Seats {
 
     // What an administrator does alone.
 
-    /// They belong to the organisation, also those that it had frozen.
+    /// They belong to the organisation, also those that it had frozen; but for those of another, or that chose
+    /// another. Attack: who names one of many accounts first would stop them all.
     function addAccounts(uint32 id, address[] calldata accounts) external alone {
         _requireAdministrator(id);
         for (uint256 i = 0; i < accounts.length; i++) {
             uint256 word = _permissions[accounts[i]];
             (uint32 has, uint32 chosen) = (uint32(word >> BELONGS), uint32(word >> CHOSEN));
-            if (chosen != 0 && chosen != id) revert AccountBelongs(accounts[i], chosen);
-            if (has != id && word & FROZEN == 0 && _isActive(has)) revert AccountBelongs(accounts[i], has);
+            bool lost = word & FROZEN != 0;
+            uint32 other = chosen != id && _isActive(chosen) && !(has == chosen && lost) ? chosen : 0;
+            if (other == 0 && has != id && !lost && _isActive(has)) other = has;
+            if (other != 0) {
+                emit AccountBelongs(id, accounts[i], other);
+                continue;
+            }
             word &= ~(uint256(type(uint32).max) << BELONGS | FROZEN);
+            // An account that cannot send cannot choose anew.
+            if (chosen != id) word &= ~(uint256(type(uint32).max) << CHOSEN);
             _permissions[accounts[i]] = word | uint256(id) << BELONGS;
             emit AccountAdded(id, accounts[i]);
         }
@@ -68,7 +73,8 @@ abstract contract Accounts is Acting, Seats {
 
     // What an account does alone.
 
-    /// From now on only that organisation may add the sender, and it leaves any other; 0: any may.
+    /// From now on only that organisation may add the sender, and it leaves any other, until that one is active no
+    /// more, or freezes it; 0: any may.
     function chooseOrganisation(uint32 id) external alone {
         if (id != 0) _existing(id);
         uint256 word = _permissions[msg.sender];

@@ -77,7 +77,8 @@ abstract contract OrganisationActions is Claims, Seats {
         _replace(m.administrators, new address[](0));
         for (uint256 i = 0; i < m.caKeys.length; i++) {
             uint64 until = m.caKeys[i].until;
-            if (until == 0 || until > _next()) _release(m.caKeys[i].key, _next());
+            // One that never joined signed nothing by which its key is to be judged.
+            if (until == 0 || until > _next()) _release(m.caKeys[i].key, m.generation == 0 ? 0 : _next());
         }
         delete m.caKeys;
         delete m.serials;

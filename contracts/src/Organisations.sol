@@ -96,6 +96,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
     event SendersChanged(uint32 indexed id, address[] senders);
     event AdministratorsChanged(uint32 indexed id, address[] administrators);
     event AccountAdded(uint32 indexed id, address indexed account);
+    /// It was named to `id`, but is of `organisation`, or chose that one.
+    event AccountBelongs(uint32 indexed id, address indexed account, uint32 organisation);
     event AccountFrozen(uint32 indexed id, address indexed account);
     event OrganisationChosen(address indexed account, uint32 indexed id);
     event SerialRevoked(uint32 indexed id, uint160 indexed serial);

@@ -6,10 +6,11 @@ import "./State.sol";
 /// @notice at a base fee of {minBaseFee} wei {able} of {needed} organisations could pay for ten approvals by each
 /// of the keys that they need; send their accounts coins first ({price} wei each)
 error TooFewCouldPay(uint64 minBaseFee, uint256 able, uint256 needed, uint256 price);
-/// @notice {able} of {needed} organisations could still send: the keys of the others are contracts; each names
-/// accounts that may send for it first, with `trefoil org senders`
+/// @notice {able} of {needed} organisations could still send ten approvals by each of the keys that they need; send
+/// the accounts of the others coins first ({price} wei each), or, if their keys are contracts, each names accounts
+/// that may send for it, with `trefoil org senders`
 /// @dev `setSenders` names them.
-error TooFewCouldSend(uint256 able, uint256 needed);
+error TooFewCouldSend(uint256 able, uint256 needed, uint256 price);
 
 /// Whether those who decide could still send transactions under other rules.
 ///
@@ -26,9 +27,12 @@ abstract contract Reach is State {
         if (able < needed) revert TooFewCouldPay(minBaseFee, able, needed, price);
     }
 
-    function _requireCouldSend() internal view {
-        (uint256 able, uint256 needed) = _ableIf(0);
-        if (able < needed) revert TooFewCouldSend(able, needed);
+    /// Attack, or mistake: a list of accounts while a fee is asked and who decides owns nothing. Whoever owns coins
+    /// could send it none any more.
+    function _requireCouldSend(uint64 minBaseFee) internal view {
+        uint256 price = APPROVALS_GAS * minBaseFee;
+        (uint256 able, uint256 needed) = _ableIf(price);
+        if (able < needed) revert TooFewCouldSend(able, needed, price);
     }
 
     /// How many organisations have, for as many of their keys as they need, an account that can send

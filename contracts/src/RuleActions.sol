@@ -49,7 +49,7 @@ abstract contract RuleActions is Acting, Reach {
 
     function setAccountsListed(bool listed) external byAll {
         IGovernance.Settings memory s = _settings;
-        if (listed) _requireCouldSend();
+        if (listed) _requireCouldSend(s.minBaseFee);
         s.accountsListed = listed;
         _change(s);
     }
@@ -100,12 +100,14 @@ abstract contract RuleActions is Acting, Reach {
             if (coming.value == value && coming.from == from) revert NothingToChange();
             values.pop();
         }
-        if (values.length == 0) _nameParameter(packed);
         if (value != (values.length == 0 ? 0 : values[values.length - 1].value)) {
+            _nameParameter(packed);
             values.push(Value(value, from));
             _note(from);
         } else if (!calledOff) {
             revert NothingToChange();
+        } else if (values.length == 0) {
+            _forgetParameter(packed);
         }
         emit ParameterSet(name, value, from);
         _changed();
@@ -113,7 +115,7 @@ abstract contract RuleActions is Acting, Reach {
 
     function _foundRules(IGovernance.Founding memory f) internal {
         _foundPermissions(f.accounts, f.deployers);
-        if (f.settings.accountsListed) _requireCouldSend();
+        if (f.settings.accountsListed) _requireCouldSend(f.settings.minBaseFee);
         _change(f.settings);
         for (uint256 i = 0; i < f.forks.length; i++) {
             _schedule(f.forks[i].name, f.forks[i].height);
@@ -139,15 +141,23 @@ abstract contract RuleActions is Acting, Reach {
         _parameterNames.push(name);
     }
 
+    /// A name that never held anything leaves room for another.
+    function _forgetParameter(bytes32 name) private {
+        uint256 i = 0;
+        while (_parameterNames[i] != name) i++;
+        _parameterNames[i] = _parameterNames[_parameterNames.length - 1];
+        _parameterNames.pop();
+    }
+
     function _checkParameter(bytes32 name, uint64 value) private pure {
         if (value == 0) return;
         // EIP-170's, to what a transaction can bring as init code.
         if (name == "code-size" && (value < 24_576 || value > 65_536)) {
             revert OutOfRange("code-size", value, 24_576, 65_536);
         }
-        // Every vote fits, in the largest network too; at most a block's.
-        if (name == "tx-gas" && (value < 4_194_304 || value > GAS_LIMIT_MAX)) {
-            revert OutOfRange("tx-gas", value, 4_194_304, GAS_LIMIT_MAX);
+        // Every vote fits, in the largest network too: as from Osaka on (EIP-7825). At most a block's.
+        if (name == "tx-gas" && (value < 16_777_216 || value > GAS_LIMIT_MAX)) {
+            revert OutOfRange("tx-gas", value, 16_777_216, GAS_LIMIT_MAX);
         }
     }
 

@@ -23,7 +23,7 @@ abstract contract Rules is Permissions, Calendar {
     IGovernance.Settings internal _settings;
     Scheduled[] internal _forks;
 
-    /// Names of parameters that were ever set, and what each was and is to be, in the order of heights.
+    /// Names of parameters that have values, and what each was and is to be, in the order of heights.
     bytes32[] internal _parameterNames;
     mapping(bytes32 => Value[]) internal _values;
 

@@ -81,8 +81,9 @@ abstract contract ValidatorActions is Claims {
             _schedule(peer, key, power, _effective());
             emit ValidatorChanges(peer, key, power, _effective());
         }
-        if (power > before) _checkNewPower(power - before);
-        else _checkValidators();
+        if (power <= before) return _checkValidators();
+        _checkNewPower(power - before);
+        _checkShare(peer, before, power);
     }
 
     function setValidatorDelay(uint64 blocks) external byAll {
@@ -124,9 +125,14 @@ abstract contract ValidatorActions is Claims {
         _changed();
     }
 
-    /// The validator signs with `validatorKey` from `validatorDelay` blocks on.
+    /// The validator signs with `validatorKey` from `validatorDelay` blocks on. Its key of today: a change of the key
+    /// that its organisation made and that is pending is called off, as when the new key was lost.
     function rotateValidatorKey(bytes32 peer, bytes32 validatorKey) external by(_entries[peer].organisation) {
         Entry storage e = _validator(peer);
+        bool isOwn = _allAct() || e.rotated != 0;
+        if (isOwn && e.changes != 0 && e.key == validatorKey && e.nextKey != e.key && e.nextPower != 0) {
+            return _callOffKey(peer);
+        }
         // Were it allowed, an organisation could put off for ever what all decided.
         if (e.changes != 0) revert ChangePending(peer, e.changes);
         if (e.from > _next()) revert ChangePending(peer, e.from);
@@ -134,7 +140,8 @@ abstract contract ValidatorActions is Claims {
         // Attack: another set in each block, which every node reads and every later snapshot proves.
         uint64 free = e.rotated + ROTATION_SECONDS;
         if (!_allAct() && e.rotated != 0 && block.timestamp < free) revert RotatedLately(peer, free);
-        if (!_allAct()) e.rotated = uint64(block.timestamp);
+        // 0: it does not call off what all decided.
+        e.rotated = _allAct() ? 0 : uint64(block.timestamp);
         _claim(validatorKey, KeyRole.Validator, e.organisation, peer, _effective());
         _schedule(peer, validatorKey, e.power, _effective());
         // Where no quorum is without it, the chain hangs on it anyway, and its key must be changed some day.
@@ -143,6 +150,15 @@ abstract contract ValidatorActions is Claims {
     }
 
     // Parts.
+
+    /// What all decided about its power stays.
+    function _callOffKey(bytes32 peer) private {
+        Entry storage e = _entries[peer];
+        _release(e.nextKey, _next());
+        e.nextKey = e.key;
+        emit ValidatorChanges(peer, e.key, e.nextPower, e.changes);
+        if (e.nextPower == e.power) _clearPending(e);
+    }
 
     function _foundValidators(IGovernance.Node[] memory founders, uint64 delay) internal {
         _setDelay(delay);

@@ -15,6 +15,8 @@ error TooMuchPower(uint256 got, uint256 most);
 /// @notice power of {got} would be new at once, for keys that nobody saw sign; those that sign now must be a
 /// quorum without it: use {most} at most, or wait until what is pending holds and signs
 error TooMuchNewPower(uint256 got, uint256 most);
+/// @notice with power {got} no quorum would be without this validator; use {most} at most, or raise others first
+error TooMuchForOne(uint256 got, uint256 most);
 /// @notice validators of {online} of {all} of the power would be known to sign, which is no quorum: the chain would
 /// stand; bring back or remove those that are away first, or lower the power of those that are to come
 /// (`trefoil validator list` shows who signs, `trefoil validator propose-power`)
@@ -44,7 +46,7 @@ abstract contract Validators is Organisations {
         /// 0: it leaves.
         uint64 nextPower;
         bytes32 nextKey;
-        /// When its organisation last changed its key alone, in seconds.
+        /// When its organisation last changed its key alone, in seconds; 0: never, or all changed it since.
         uint64 rotated;
         /// The newest height that its key did not sign, and how many before it in a row; a key that was never
         /// seen has missed `PRESENCE_BLOCKS` up to its beginning.
@@ -178,17 +180,42 @@ abstract contract Validators is Organisations {
         if (o.power > POWER_MAX) revert TooMuchPower(o.power, POWER_MAX);
     }
 
+    /// Attack, or mistake: so much power for one that signs that no quorum is without it, where one was. As much as
+    /// the largest other has is no more than its part: of three equals each is needed.
+    function _checkShare(bytes32 peer, uint256 before, uint256 power) internal view {
+        (uint256 others, uint256 all, uint256 own, uint256 largest) = _others(peer, false);
+        uint256 rest = all - own;
+        if (own == 0 || power <= largest) return;
+        if (3 * others <= 2 * (rest + before) || 3 * others > 2 * (rest + power)) return;
+        uint256 most = (3 * others - 2 * rest - 1) / 2;
+        revert TooMuchForOne(power, most > largest ? most : largest);
+    }
+
     /// Whether the other validators of the next block are no quorum of it: those online, or all.
     function _isNeeded(bytes32 peer, bool ifAllSign) internal view returns (bool) {
-        (uint256 all, uint256 others, bool validates) = (0, 0, false);
+        (uint256 others, uint256 all, uint256 own,) = _others(peer, ifAllSign);
+        return own != 0 && 3 * others <= 2 * all;
+    }
+
+    /// Power in the next block: of the others, those online or all, of the whole set, of `peer`, and the most of one
+    /// of the others.
+    function _others(bytes32 peer, bool ifAllSign)
+        private
+        view
+        returns (uint256 others, uint256 all, uint256 own, uint256 largest)
+    {
         for (uint256 i = 0; i < _listed.length; i++) {
             Entry storage e = _entries[_listed[i]];
+            uint256 power = e.power;
             if (e.from > _next() || !_isActive(e.organisation)) continue;
-            all += e.power;
-            if (_listed[i] == peer) validates = true;
-            else if (ifAllSign || _isOnline(e)) others += e.power;
+            all += power;
+            if (_listed[i] == peer) {
+                own = power;
+            } else if (ifAllSign || _isOnline(e)) {
+                others += power;
+                if (power > largest) largest = power;
+            }
         }
-        return validates && 3 * others <= 2 * all;
     }
 
     function _apply(bytes32 peer) internal {

@@ -31,9 +31,14 @@ contract AccountsTest is GovernanceBase {
     }
 
     function refusedToAdd(uint32 id, address who, uint32 belongs) private {
-        vm.prank(administrator(id));
-        vm.expectRevert(abi.encodeWithSelector(AccountBelongs.selector, who, belongs));
-        direct.addAccounts(id, one(who));
+        bytes32 before = vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1))));
+        vm.recordLogs();
+        add(id, who);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        same("one event", logs.length, 1);
+        same("kept", logs[0].topics[0], keccak256("AccountBelongs(uint32,address,uint32)"));
+        same("whose", abi.decode(logs[0].data, (uint256)), belongs);
+        same("as before", vm.load(CONTRACT, keccak256(abi.encode(who, uint256(1)))), before);
     }
 
     function freeze(uint32 id, address who) private {
@@ -166,6 +171,55 @@ contract AccountsTest is GovernanceBase {
         add(2, key);
         freeze(2, key);
         same("as its seat", gov.permissions(key), 1);
+    }
+
+    /// Without a list's permission it could not choose another by itself.
+    function testAnAccountOutlivesTheOrganisationThatItChose() public {
+        begin(4);
+        (address carla, address dora) = (account(801), account(802));
+        address[4] memory all = [ANNA, BORIS, carla, dora];
+        for (uint256 i = 0; i < 4; i++) {
+            if (i < 3) add(4, all[i]);
+            choose(all[i], 4);
+            refusedToAdd(1, all[i], 4);
+        }
+        freeze(4, ANNA);
+        add(1, ANNA);
+        same("another adds whom it froze", gov.permissions(ANNA), 1);
+        (uint32 id,, uint32 chosen) = direct.belongsTo(ANNA);
+        check("for good", id == 1 && chosen == 0);
+        decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        add(1, BORIS);
+        decide(abi.encodeCall(OrganisationActions.resumeOrganisation, (4)));
+        refusedToAdd(4, BORIS, 1);
+        refusedToAdd(1, carla, 4);
+        decide(abi.encodeCall(OrganisationActions.removeOrganisation, (4)));
+        add(1, carla);
+        add(1, dora);
+        same("one that is gone keeps nobody", gov.permissions(carla) + gov.permissions(dora), 2);
+    }
+
+    /// Another administrator names one of many first.
+    function testOneThatBelongsElsewhereStopsNoOther() public {
+        begin(3);
+        add(2, BORIS);
+        address[] memory three = new address[](3);
+        (three[0], three[1], three[2]) = (ANNA, BORIS, account(803));
+        vm.prank(administrator(1));
+        direct.addAccounts(1, three);
+        check("the others", owner(ANNA) == 1 && owner(account(803)) == 1);
+        same("not that one", owner(BORIS), 2);
+    }
+
+    /// The choice holds against others also where the chosen one did not add it yet, whoever froze it before.
+    function testAFrozenAccountGoesOnlyWhereItChose() public {
+        begin(3);
+        add(2, ANNA);
+        freeze(2, ANNA);
+        choose(ANNA, 1);
+        refusedToAdd(3, ANNA, 1);
+        add(1, ANNA);
+        same("there", owner(ANNA), 1);
     }
 
     /// A vote about an account does not lose whose it is.

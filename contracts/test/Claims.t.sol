@@ -34,6 +34,26 @@ contract ClaimsTest is GovernanceBase {
 
     // Keys.
 
+    /// Its accounts were wrong: it is invited anew, with the same name and CA key.
+    function testAnInvitationThatIsTakenBackLeavesNoKeyTaken() public {
+        start(3);
+        bytes32[] memory cas = new bytes32[](1);
+        address[] memory keys = new address[](1);
+        (cas[0], keys[0]) = (ca(4), account(4242));
+        bytes memory invited = abi.encodeCall(OrganisationActions.addOrganisation, (name(4), 1, keys, cas));
+        agree(invited);
+        uint256 id = propose(1, 0, invited);
+        approve(1, 1, id);
+        vote(2, id);
+        vote(3, id);
+        blocks(1);
+        decide(abi.encodeCall(OrganisationActions.removeOrganisation, (4)));
+        (KeyRole role,) = uses(ca(4));
+        check("free", role == KeyRole.None);
+        decide(joining(4));
+        same("joined", uint256(organisations()[4].status), uint256(IGovernance.Status.Active));
+    }
+
     function testOneOrganisationVetoesNoValidator() public {
         start(4);
         agree(addition(9, 2));

@@ -83,7 +83,7 @@ contract GovernanceWalkTest is GovernanceBase {
         if (what == 16) return abi.encodeCall(OrganisationActions.setQuorum, (uint16(2 + (dice >> 72) % 2), 4));
         if (what == 17) return abi.encodeCall(Guardian.setGuardian, (account(dice >> 64)));
         if (what == 20) {
-            return abi.encodeCall(RuleActions.setParameter, ("tx-gas", uint64(dice >> 72) % 4 * 1e7, height + 90));
+            return abi.encodeCall(RuleActions.setParameter, ("tx-gas", uint64(dice >> 72) % 4 * 2e7, height + 90));
         }
         if (what == 18) return abi.encodeCall(Recovery.setRecoveryKey, (id, account((dice >> 64) % 3)));
         return abi.encodeCall(ValidatorActions.setFeeRecipient, (p, account(dice >> 64)));

@@ -131,6 +131,57 @@ contract PresenceTest is PresenceBase {
         refused(removal(2), few(20, 30));
     }
 
+    /// The holder lost the key before it held: without a way back the validator would be away from then on.
+    function testAKeyThatWasLostBeforeItHeldIsCalledOff() public {
+        start(4);
+        decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (200)));
+        decideOwn(2, rotation(2, ed(77)));
+        _off[ed(77)] = true;
+        off(validatorKey(4));
+        refused(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)), few(20, 30));
+        decideOwn(2, rotation(2, validatorKey(2)));
+        (uint64 height,,) = gov.pendingChange(peer(2));
+        same("nothing pending", height, 0);
+        decide(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        refusedOwn(2, rotation(2, validatorKey(2)), abi.encodePacked(NothingToChange.selector));
+        // No change more a day than before.
+        bytes memory again = rotation(2, ed(78));
+        agree(again);
+        vm.prank(govKey(2, 0));
+        uint256 id = gov.proposeOwn(again);
+        vm.prank(govKey(2, 1));
+        (bool done,) = CONTRACT.call(abi.encodeCall(Decisions.approve, (id)));
+        check("within a day", !done);
+        blocks(201);
+        same("as before", power(validatorKey(2)), POWER);
+    }
+
+    function testOnlyItsOwnChangeOfAKeyIsCalledOff() public {
+        start(4);
+        // The power that all decided stays.
+        decideOwn(2, rotation(2, ed(77)));
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 9)));
+        decideOwn(2, rotation(2, validatorKey(2)));
+        (uint64 height, bytes32 key, uint64 coming) = gov.pendingChange(peer(2));
+        check("the power alone", height != 0 && key == validatorKey(2) && coming == 9);
+        refusedOwn(2, rotation(2, validatorKey(2)), abi.encodeWithSelector(ChangePending.selector, peer(2), height));
+        blocks(DELAY + 2);
+        // A key that all gave it.
+        bytes memory given = rotation(3, ed(78));
+        agree(given);
+        uint256 id = propose(1, 0, given);
+        approve(1, 1, id);
+        for (uint32 o = 2; isOpen(id) && o <= 4; o++) {
+            vote(o, id);
+        }
+        if (isOpen(id)) {
+            wait(id);
+            execute(id);
+        }
+        (height,,) = gov.pendingChange(peer(3));
+        refusedOwn(3, rotation(3, validatorKey(3)), abi.encodeWithSelector(ChangePending.selector, peer(3), height));
+    }
+
     /// Where no quorum is without a validator its key can be changed all the same.
     function testWhoIsNeededAnywayMayChangeItsKey() public {
         start(1);

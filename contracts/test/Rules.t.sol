@@ -74,7 +74,7 @@ contract RulesTest is GovernanceBase {
         bytes memory list = abi.encodeCall(RuleActions.setAccountsListed, (true));
         first.run(CONTRACT, abi.encodeCall(Decisions.propose, (list)));
         bytes memory approval = abi.encodeCall(Decisions.approve, (gov.proposalCount()));
-        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1, 0));
         second.run(CONTRACT, approval);
         // It names who sends for its wallets; they get past the list, and vote with nothing.
         address[] memory senders = new address[](1);
@@ -171,9 +171,9 @@ contract RulesTest is GovernanceBase {
         start(1);
         bytes memory early = abi.encodeWithSelector(ForkTooEarly.selector, block.number + 100, block.number + 101);
         refused(parameter("tx-gas", 100_000_000, uint64(block.number) + 100), early);
-        bytes memory range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 4_194_303, 4_194_304, 600_000_000);
-        refused(parameter("tx-gas", 4_194_303, 0), range);
-        range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 600_000_001, 4_194_304, 600_000_000);
+        bytes memory range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 16_777_215, 16_777_216, 600_000_000);
+        refused(parameter("tx-gas", 16_777_215, 0), range);
+        range = abi.encodeWithSelector(OutOfRange.selector, "tx-gas", 600_000_001, 16_777_216, 600_000_000);
         refused(parameter("tx-gas", 600_000_001, 0), range);
         range = abi.encodeWithSelector(OutOfRange.selector, "code-size", 24_575, 24_576, 65_536);
         refused(parameter("code-size", 24_575, 0), range);
@@ -187,6 +187,16 @@ contract RulesTest is GovernanceBase {
             decide(parameter(name(uint32(i)), 7, 0));
         }
         refused(parameter("one-more", 1, 0), abi.encodeWithSelector(TooManyForks.selector, 32));
+        // A name that is called off before it held makes room.
+        decide(parameter("blob-count", 0, 0));
+        decide(parameter("one-more", 1, 0));
+        IGovernance.Parameter[] memory all = gov.parameters();
+        same("as many", all.length, 32);
+        for (uint256 i = 0; i < all.length; i++) {
+            check("gone", keccak256(bytes(all[i].name)) != keccak256("blob-count"));
+        }
+        refused(parameter("blob-count", 7, 0), abi.encodeWithSelector(TooManyForks.selector, 32));
+        refused(parameter("blob-count", 0, 0), abi.encodePacked(NothingToChange.selector));
     }
 
     function testListsHoldFromGenesis() public {
@@ -220,8 +230,42 @@ contract RulesTest is GovernanceBase {
         vm.etch(govKey(1, 0), hex"00");
         vm.etch(govKey(1, 1), hex"00");
         vm.prank(NODE);
-        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 0, 1, 0));
         gov.found(abi.encode(f));
+    }
+
+    function testNoNetworkIsFoundedWhoseListKeepsAllCoinsFromItsOrganisations() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(4);
+        (f.settings.accountsListed, f.settings.minBaseFee) = (true, 7);
+        vm.deal(account(5000), 1 ether);
+        for (uint32 id = 1; id < 3; id++) {
+            fund(id, 70_000_000);
+        }
+        fund(3, 69_999_999);
+        vm.prank(NODE);
+        vm.expectRevert(abi.encodeWithSelector(TooFewCouldSend.selector, 2, 3, 70_000_000));
+        gov.found(abi.encode(f));
+        fund(3, 70_000_000);
+        foundWith(f);
+        check("listed", gov.settings().accountsListed);
+    }
+
+    /// Where a fee is asked from the beginning, coins may come after the founding, but not after the list.
+    function testAListThatKeepsAllCoinsFromOrganisationsIsRefused() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(4);
+        f.settings.minBaseFee = 1;
+        foundWith(f);
+        nextBlock();
+        bytes memory list = abi.encodeCall(RuleActions.setAccountsListed, (true));
+        refused(list, abi.encodeWithSelector(TooFewCouldSend.selector, 0, 3, 10_000_000));
+        for (uint32 id = 1; id < 4; id++) {
+            fund(id, 10_000_000);
+        }
+        decide(list);
     }
 
     function permit(address who, uint256 bits) private pure returns (bytes memory) {

@@ -77,12 +77,12 @@ contract ValidatorsTest is GovernanceBase {
 
     function testPowerAfterTheDelay() public {
         start(4);
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 24)));
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 14)));
         (uint64 height,, uint64 coming) = gov.pendingChange(peer(2));
         same("height", height, block.number + DELAY);
-        same("power", coming, 24);
+        same("power", coming, 14);
         blocks(DELAY - 1);
-        same("now", power(validatorKey(2)), 24);
+        same("now", power(validatorKey(2)), 14);
         same("version", gov.version(), 2);
     }
 
@@ -104,8 +104,8 @@ contract ValidatorsTest is GovernanceBase {
     function testADelayOfOneBlock() public {
         start(4);
         decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (1)));
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 24)));
-        same("the next block's", power(validatorKey(2)), 24);
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 14)));
+        same("the next block's", power(validatorKey(2)), 14);
         decide(removal(3));
         same("the next block's", power(validatorKey(3)), 0);
         decide(addition(NEW, 2, 7));
@@ -123,7 +123,7 @@ contract ValidatorsTest is GovernanceBase {
         start(4);
         refusedOwn(2, addition(NEW, 2, 7), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(2, removal(2), abi.encodePacked(OnlyByAll.selector));
-        refusedOwn(2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 24)), abi.encodePacked(OnlyByAll.selector));
+        refusedOwn(2, abi.encodeCall(ValidatorActions.setPower, (peer(2), 14)), abi.encodePacked(OnlyByAll.selector));
         refusedOwn(
             2,
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(3), ed(77))),
@@ -289,11 +289,37 @@ contract ValidatorsTest is GovernanceBase {
         decide(addition(NEW + 1, 2, 29));
     }
 
-    function testOneThatSignsMayGrow() public {
+    function raise(uint32 id, uint64 units) private view returns (bytes memory) {
+        return abi.encodeCall(ValidatorActions.setPower, (peer(id), units));
+    }
+
+    /// Nor does it pass while another raise is pending, nor in steps, nor where changes hold at once.
+    function testOneThatSignsMayGrowUntilItIsNeeded() public {
         start(4);
-        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 1_000)));
+        bytes memory tooFar = abi.encodeWithSelector(TooMuchForOne.selector, 15, 14);
+        refused(raise(2, 10_000), abi.encodeWithSelector(TooMuchForOne.selector, 10_000, 14));
+        refused(raise(2, 15), tooFar);
+        decide(raise(2, 14));
+        refused(raise(2, 15), tooFar);
         blocks(DELAY);
-        same("grown", power(validatorKey(2)), 1_000);
+        same("grown", power(validatorKey(2)), 14);
+        refused(raise(2, 15), tooFar);
+        decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (1)));
+        refused(raise(2, 15), tooFar);
+        // Others first: then there is room.
+        decide(raise(1, 14));
+        decide(raise(2, 16));
+    }
+
+    /// Of three equals each is needed, and one alone is.
+    function testEqualsAndOneThatIsNeededAnywayMayGrow() public {
+        start(3);
+        decide(raise(3, 9));
+        blocks(DELAY);
+        refused(raise(3, 11), abi.encodeWithSelector(TooMuchForOne.selector, 11, 10));
+        decide(raise(3, 10));
+        blocks(DELAY);
+        decide(raise(3, 1_000));
     }
 
     function testWhatLeavesHelpsNobodyBesideWhatComes() public {

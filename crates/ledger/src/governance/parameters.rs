@@ -18,12 +18,15 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    const ALL: [Self; 2] = [Self::CodeSize, Self::TxGas];
+    /// All that this program knows.
+    pub const ALL: [Self; 2] = [Self::CodeSize, Self::TxGas];
 
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
+    /// The parameter of that name in the contract; `None`: this program does not know it.
+    pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|parameter| parameter.name() == name)
     }
 
+    /// The name in the contract.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CodeSize => "code-size",

@@ -221,7 +221,7 @@ fn replay<S: StateReader>(
             traces.push((*tx.tx_hash(), trace));
             done
         } else if evm.inspector.0.is_closed() {
-            // Not traced, but the gate is an inspector here.
+            // Not traced, but the gate is an inspector here. The meter did not begin.
             let tracer = mem::replace(&mut evm.inspector.1.1, DebugInspector::Noop(NoOpInspector));
             let done = evm.inspect_tx(env);
             evm.inspector.1.1 = tracer;

@@ -18,6 +18,9 @@ use crate::{
     error::CommandError,
 };
 
+/// The contract passes over accounts of others, so that one of them does not stop the rest.
+const ADDED: &str = "added, but for those that belong to, or chose, another organisation";
+
 #[derive(Debug, Subcommand)]
 pub enum OrgAccountsCommand {
     /// Name the accounts that add and freeze your organisation's accounts, each alone
@@ -57,7 +60,7 @@ impl OrgAccountsCommand {
                 sender.decide(id, setAdministratorsCall { id, accounts }).await
             }
             Self::Add { org, accounts } => {
-                org.send(|id| addAccountsCall { id, accounts }, "added").await
+                org.send(|id| addAccountsCall { id, accounts }, ADDED).await
             }
             Self::Freeze { org, accounts } => {
                 org.send(|id| freezeAccountsCall { id, accounts }, "frozen").await

@@ -4,6 +4,7 @@
 use alloy_primitives::U256;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use trefoil_ledger::Parameter;
 use trefoil_types::Address;
 
 use super::{
@@ -31,7 +32,7 @@ use crate::{
         },
         utc::utc,
     },
-    error::CommandError,
+    error::{CommandError, OrCure as _},
 };
 
 // The contract's numbering (`IGovernance.sol`).
@@ -194,6 +195,9 @@ pub enum OrgSetCommand {
         /// At least 100 blocks ahead of the last vote; without: the soonest
         #[arg(long, value_name = "HEIGHT", default_value_t = 0, hide_default_value = true)]
         from: u64,
+        /// A name of a later program: those that do not know it stop before its height
+        #[arg(long)]
+        unknown: bool,
         #[command(flatten)]
         transaction: TransactionArgs,
     },
@@ -256,7 +260,10 @@ impl OrgSetCommand {
             Self::CancelFork { name, transaction } => {
                 transaction.propose(cancelForkCall { name }).await
             }
-            Self::Parameter { name, value, from, transaction } => {
+            Self::Parameter { name, value, from, unknown, transaction } => {
+                if value != 0 && !unknown {
+                    require_known(&name)?;
+                }
                 transaction.propose(setParameterCall { name, value, from }).await
             }
             Self::Quorum { part: Quorum { numerator, denominator }, transaction } => {
@@ -277,7 +284,36 @@ impl OrgSetCommand {
     }
 }
 
+/// Mistake: a typing error in the name, by which all nodes stop at its height.
+fn require_known(name: &str) -> Result<(), CommandError> {
+    let known = Parameter::ALL.map(Parameter::name).join(", ");
+    Parameter::of_name(name).map(|_| ()).or_cure(
+        format!("this program knows no parameter {name} and would stop before its height"),
+        format!(
+            "use one of {known}, or --unknown for one of a later program that all nodes run by then"
+        ),
+    )
+}
+
 fn permit(accounts: Vec<Address>, bits: u8) -> setPermissionsCall {
     let granted = vec![U256::from(bits); accounts.len()];
     setPermissionsCall { accounts, granted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_in_the_name_of_a_parameter_is_refused() {
+        for known in Parameter::ALL {
+            assert!(require_known(known.name()).is_ok());
+        }
+        let refused = require_known("code_size").unwrap_err().to_string();
+        assert!(
+            refused.contains("code_size") && refused.contains("code-size, tx-gas"),
+            "{refused}"
+        );
+        assert!(refused.contains("--unknown"), "{refused}");
+    }
 }

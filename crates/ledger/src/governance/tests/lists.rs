@@ -7,7 +7,7 @@ use alloy_rpc_types_trace::geth::{
 
 use super::*;
 use crate::{
-    CallMemory, CallOptions, CallOutcome, CallSite, Estimate, TraceBudget,
+    CallMemory, CallOptions, CallOutcome, CallSite, Estimate, TraceBudget, TraceError,
     rpc_calls::simulate_v1::{Ground, PretendedBlock, SimulateOptions, simulate_blocks},
     trace_transaction,
 };
@@ -96,6 +96,27 @@ fn what_a_factory_creates_is_judged_by_the_sender() {
         // The refused one took no nonce of the factory.
         assert!(!created || address == Address::create(&Address::repeat_byte(factory), 1));
     }
+}
+
+/// Attack: transactions of a barred sender with much input, before the one that is asked for.
+#[test]
+fn what_is_not_traced_takes_nothing_of_the_traces_room() {
+    let mut net = listed();
+    let input = vec![0; 20_000].into();
+    let much = TxEip1559 { gas_limit: 1_000_000, input, ..transfer(address(0x77), 0) };
+    let first = net.tx(STRANGER, much);
+    let wanted = net.tx(OWNER, transfer(address(0x77), 1));
+    let (height, outcomes) = net.outcomes([first, wanted]);
+    assert_eq!(outcomes, [true, true]);
+    let traced = |index| {
+        let tracer = Some(GethDebugBuiltInTracerType::CallTracer.into());
+        let options = GethDebugTracingOptions { tracer, ..Default::default() };
+        let budget = TraceBudget { max: 100_000, reserve: &mut |_| true };
+        let (spec, snapshot) = (net.ledger.spec(), net.ledger.snapshot());
+        trace_transaction(spec, &snapshot, height, index, options, budget)
+    };
+    assert!(matches!(traced(0), Err(TraceError::TooLarge(_))), "its own input counts");
+    assert!(traced(1).is_ok(), "the input before it does not");
 }
 
 #[test]

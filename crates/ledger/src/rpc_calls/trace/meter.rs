@@ -59,6 +59,8 @@ pub struct TraceMeter<'a> {
     /// The storage that this transaction touched.
     slots: BTreeSet<(Address, U256)>,
     exceeded: bool,
+    /// A transaction is traced; before, the meter counts nothing.
+    begun: bool,
 }
 
 /// What each step shows.
@@ -75,11 +77,12 @@ pub struct Shown {
 impl<'a> TraceMeter<'a> {
     pub fn new(budget: TraceBudget<'a>, shows: Shown) -> Self {
         let slots = BTreeSet::new();
-        Self { budget, used: 0, reserved: 0, steps: 0, shows, slots, exceeded: false }
+        Self { budget, used: 0, reserved: 0, steps: 0, shows, slots, exceeded: false, begun: false }
     }
 
     /// The next transaction is traced: what was made of the others stays.
     pub fn begin(&mut self) {
+        self.begun = true;
         self.steps = self.shows.steps;
         self.slots.clear();
     }
@@ -108,7 +111,12 @@ impl<'a> TraceMeter<'a> {
         self.take(bytes)
     }
 
+    // Attack: a sender whom the gate bars, so that its transactions are inspected, fills a block's
+    // beginning with input, and those after it could not be traced.
     fn take(&mut self, bytes: usize) -> bool {
+        if !self.begun {
+            return true;
+        }
         self.used = self.used.saturating_add(bytes);
         while !self.exceeded && self.reserved < self.used {
             let more = (self.used - self.reserved).max(RESERVED_AT_ONCE);

@@ -149,6 +149,16 @@ fn an_action_is_said_in_words() {
             "tx-gas is 7, 101 blocks after the vote".into(),
         ),
         (
+            setParameterCall { name: "tx_gas".into(), value: 7, from: 900 }.abi_encode(),
+            "tx_gas is 7, from height 900 on; this program does not know it and stops before block 900"
+                .into(),
+        ),
+        (
+            setParameterCall { name: "blobs".into(), value: 7, from: 0 }.abi_encode(),
+            "blobs is 7, 101 blocks after the vote; this program does not know it and stops before that block"
+                .into(),
+        ),
+        (
             setAdministratorsCall { id, accounts: vec![ACCOUNT] }.abi_encode(),
             format!("{ACCOUNT} add and freeze accounts of acme (1)"),
         ),

@@ -2,6 +2,7 @@
 
 use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolInterface as _;
+use trefoil_ledger::Parameter;
 use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, PeerId, PublicKey};
 
@@ -103,7 +104,13 @@ fn known(
         A::setParameter(a) if a.value == 0 => {
             format!("{} is what the rule set says, {}", a.name, after_notice(a.from))
         }
-        A::setParameter(a) => format!("{} is {}, {}", a.name, a.value, after_notice(a.from)),
+        A::setParameter(a) => format!(
+            "{} is {}, {}{}",
+            a.name,
+            a.value,
+            after_notice(a.from),
+            stop_before(&a.name, a.from)
+        ),
         A::cancelFork(a) => format!("call off the rules of {}", a.name),
         A::prove(_)
         | A::acceptSeat(_)
@@ -154,6 +161,17 @@ fn after_notice(height: u64) -> String {
     match height {
         0 => "101 blocks after the vote".into(),
         height => format!("from height {height} on"),
+    }
+}
+
+/// An approver learns of a typing error, or that programs must be updated first.
+fn stop_before(parameter: &str, height: u64) -> String {
+    match (Parameter::of_name(parameter), height) {
+        (Some(_), _) => String::new(),
+        (None, 0) => "; this program does not know it and stops before that block".into(),
+        (None, height) => {
+            format!("; this program does not know it and stops before block {height}")
+        }
     }
 }
 
