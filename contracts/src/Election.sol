@@ -19,8 +19,8 @@ abstract contract Election is Stakes {
     uint256 public constant PROBATION_MAX = 8;
     /// Fewer turns to propose are not judged: one slow round would be most of them.
     uint256 public constant TURNS_MIN = 4;
-    /// Parts of a turn that are counted.
-    uint256 private constant TURN = 256;
+    /// Parts of a turn that are counted: 2^28 turns fit.
+    uint256 private constant TURN = 4096;
     /// Four fifths are more than two thirds: old and new sets share a quorum.
     uint256 private constant CHURN = 5;
 
@@ -122,7 +122,13 @@ abstract contract Election is Stakes {
         }
         o.missed += seat.missed;
         uint256 window = block.number - o.since;
-        o.turns += uint40(TURN * _least(window, _parameters.epochBlocks) * seat.power / b.total);
+        // Up: what is lost in each epoch would make those who failed half of their turns seem to have failed more.
+        uint256 turns = TURN * _least(window, _parameters.epochBlocks);
+        // At most 2^44, of powers up to 2^60.
+        unchecked {
+            turns = o.turns + (turns * seat.power + b.total - 1) / b.total;
+        }
+        o.turns = uint40(_least(turns, type(uint40).max));
         if (window < _parameters.windowBlocks || block.timestamp - o.sinceTime < _parameters.windowSeconds) return;
         uint256 missed = o.missed;
         if (2 * missed > window || _isIdle(o.failed, o.turns)) {
@@ -134,7 +140,7 @@ abstract contract Election is Stakes {
         _beginWindow(o);
     }
 
-    /// `turns`, in 256ths, by the power of each epoch: by today's, who gave power back would seem to have had
+    /// `turns`, in parts of one (`TURN`), by the power of each epoch: by today's, who gave power back would seem to have had
     /// few, and a count of them would write in each block.
     function _isIdle(uint256 failed, uint256 turns) private pure returns (bool) {
         return turns >= TURN * TURNS_MIN && 2 * TURN * failed > turns;

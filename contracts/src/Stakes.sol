@@ -77,7 +77,7 @@ abstract contract Stakes is IStaking, Membership {
         uint32 missed;
         /// Its turns to propose since then in which nothing was decided.
         uint32 failed;
-        /// Its turns in the epochs since, by the power that it had in each, in 256ths.
+        /// Its turns in the epochs since, by the power that it had in each, in parts of one (`TURN`).
         uint40 turns;
         /// In the order of their release.
         Unbonding[] unbonding;

@@ -341,6 +341,18 @@ contract ElectionTest is StakingBase {
         check("not jailed", staking.candidate(account(0)).jailedUntil == 0);
     }
 
+    /// A third of six epochs is 20 turns, of which it failed 10, though no epoch has a whole number of them.
+    function testPartsOfTurnsAreNotLostEachEpoch() public {
+        IStaking.Founding memory f = terms(3, 100, 64);
+        f.parameters.windowBlocks = 6 * uint32(EPOCH);
+        start(f);
+        for (uint256 i = 0; i < 10; i++) {
+            blockAfter(one(ed(0)));
+        }
+        while (block.number < 6 * EPOCH) nextBlock();
+        check("not jailed", staking.candidate(account(0)).jailedUntil == 0);
+    }
+
     /// It had 21 turns and failed 11. By the power that it has now it would have had 24.
     function testWhoGrowsIsJudgedByTheTurnsThatItHad() public {
         windowOf(11, 30 ether);
