@@ -8,7 +8,10 @@ use std::{fs, sync::Arc, time::Duration};
 use futures::{AsyncWriteExt as _, future::join_all};
 use sharing::{Known, Node, net, peer, sample};
 use tempfile::tempdir;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Barrier,
+    time::{sleep, timeout},
+};
 use trefoil_content::{
     News,
     message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
@@ -23,10 +26,12 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 const PUBLIC: NetworkAccess = NetworkAccess::Public { encrypt: false };
 
-/// Peer `n` sends a message, and then another until it cannot any more.
-async fn flood(n: u8, to: Known, first: SwarmMessage, message: &SwarmMessage) {
+/// Peer `n` sends a message, and then another until it cannot any more. All `begin` together: the
+/// ban of one would keep those away that come later from its address.
+async fn flood(n: u8, to: Known, first: SwarmMessage, message: &SwarmMessage, begin: &Barrier) {
     let (_net, mut lanes) = net(n, PUBLIC, &[to]).await;
     let mut link = lanes.content.recv().await.unwrap();
+    begin.wait().await;
     let frame = |message: &SwarmMessage| {
         let body = message.encode();
         [&(body.len() as u32).to_be_bytes()[..], &body].concat()
@@ -54,9 +59,10 @@ async fn who_sends_more_than_its_rule_says_is_banned_and_others_are_served() {
         SwarmMessage::Others { resource: known, others: vec![] },
         SwarmMessage::Origins { resource: known, origins: vec![] },
     ];
+    let begin = Barrier::new(messages.len());
     let floods = messages.iter().zip(10..).map(|(message, n)| {
         // It takes part in the resource.
-        flood(n, node.at, SwarmMessage::Find { resource: known }, message)
+        flood(n, node.at, SwarmMessage::Find { resource: known }, message, &begin)
     });
     let fetch = async {
         let other = Node::start(2, dir.path(), PUBLIC, &[node.at], |_| ()).await;
@@ -86,10 +92,11 @@ async fn who_floods_with_what_nobody_asked_is_banned() {
         SwarmMessage::Unask { resource, ticket },
         SwarmMessage::Refuse { resource, ticket, why: RejectReason::Missing },
     ];
+    let begin = Barrier::new(messages.len());
     let floods = messages
         .iter()
         .zip(10..)
-        .map(|(message, n)| flood(n, node.at, SwarmMessage::Find { resource }, message));
+        .map(|(message, n)| flood(n, node.at, SwarmMessage::Find { resource }, message, &begin));
     timeout(LIMIT, join_all(floods)).await.expect("each is let go");
     let misdeeds = node.net.misdeeds();
     for (message, n) in messages.iter().zip(10..) {
