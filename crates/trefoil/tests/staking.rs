@@ -55,6 +55,8 @@ impl Network {
         let net = format!("{path}/net");
         let mut args = vec!["network", "new", "--kind", "public", "--chain-id", "55"];
         args.extend(["--validators", "3", "--yes", "--block-time", "100", "--idle-block-s", "1"]);
+        // Turns follow power: the newcomer's 10 beside 60 propose every seventh block.
+        args.extend(["--stake", "20"]);
         let fund = format!("{account}=100");
         args.extend(["--fund", &fund, "--fund", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266=100"]);
         let at: Vec<String> =
@@ -197,7 +199,7 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     let own = network.rpc(FOUNDERS);
     reach(own, height(network.rpc(0)).unwrap(), || node.said());
 
-    network.does(&["stake", "2"], "stakes 2 ether");
+    network.does(&["stake", "10"], "stakes 10 ether");
     network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
     let in_the_set = height(network.rpc(0)).unwrap() - 1;
     let before = network.balance();
