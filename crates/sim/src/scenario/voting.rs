@@ -90,10 +90,11 @@ pub fn keys_rotated_in_crashes(name: &str, seed: u64) -> SimPlan {
     plan.rotating.extend([1, 2]);
     plan = plan
         .at(3_000, Act::Vote(Motion::RotateKey(1)))
-        .at(3_000, Act::Vote(Motion::RotateKey(2)))
+        // A key that never signed counts for no quorum: the second waits for the first.
+        .at(10_000, Act::Vote(Motion::RotateKey(2)))
         // It learns of the change by block sync.
-        .outage(2, 4_000, Moment::PowerCut, 12_000);
-    // The changes hold from about 4.5 s on.
+        .outage(2, 11_000, Moment::PowerCut, 19_000);
+    // The first change holds from about 4.5 s on.
     for (turn, moment) in moments.into_iter().enumerate() {
         let at = 4_000 + turn as u64 * 900;
         plan = plan.outage(1, at, moment, at + 300);
