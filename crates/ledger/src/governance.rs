@@ -131,7 +131,7 @@ impl Governed {
 
     /// The rules of the block with this header, of which height and base fee are used. `self`
     /// is of its parent's state. For a block that is already final it may be of any later
-    /// state; then the lists are not the block's own ([`lists_deployers`] tells).
+    /// state; then the list of deployers is to be set to the block's own ([`lists_deployers`]).
     ///
     /// # Errors
     /// As [`Self::fork_at`].
@@ -181,14 +181,20 @@ impl Governed {
 pub struct Permissions(U256);
 
 impl Permissions {
-    /// The permissions of every account where no list is in force.
-    pub const ALL: Self = Self(U256::MAX);
-
-    /// Those of `account` in `state`; read only on networks that list accounts.
+    /// Those of `account` in `state`, and all that no list in force restricts: `accounts` and
+    /// `deployers` tell which lists are. Without any the state is not read.
     ///
     /// # Errors
     /// A failed disk.
-    pub fn read<S: StateReader>(state: &S, account: &Address) -> Result<Self, LedgerError> {
+    pub(crate) fn in_force<S: StateReader>(
+        state: &S,
+        account: &Address,
+        accounts: bool,
+        deployers: bool,
+    ) -> Result<Self, LedgerError> {
+        if !accounts && !deployers {
+            return Ok(Self(U256::MAX));
+        }
         let mut word = permissions_word(state, account)?;
         let organisation = (word >> BELONGS).as_limbs()[0] as u32;
         if organisation != 0 && !word.bit(FROZEN) {
@@ -196,18 +202,17 @@ impl Permissions {
             let active = permissions_word(state, &number)?.bit(ACTIVE);
             word.set_bit(MAY_SEND, word.bit(MAY_SEND) || active);
         }
+        word.set_bit(MAY_SEND, word.bit(MAY_SEND) || !accounts);
+        word.set_bit(MAY_DEPLOY, word.bit(MAY_DEPLOY) || !deployers);
         Ok(Self(word))
     }
 
-    /// Adds the permissions that these settings do not restrict.
-    pub(crate) fn under(mut self, settings: &ChainSettings) -> Self {
-        if !settings.accounts_listed {
-            self.0.set_bit(MAY_SEND, true);
+    /// The gate through which the creates go of transactions of `sender`, whose these are.
+    pub(crate) fn create_gate(self, sender: Address) -> CreateGate {
+        match self.may_deploy() {
+            true => CreateGate::default(),
+            false => CreateGate::closed_to(sender),
         }
-        if !settings.deployers_listed {
-            self.0.set_bit(MAY_DEPLOY, true);
-        }
-        self
     }
 
     pub fn may_send(self) -> bool {
@@ -234,8 +239,8 @@ pub(crate) fn create_gate<S: StateReader>(
     state: &S,
     sender: Address,
 ) -> Result<CreateGate, LedgerError> {
-    let may_create = !rules.deployers_listed || Permissions::read(state, &sender)?.may_deploy();
-    Ok(if may_create { CreateGate::default() } else { CreateGate::closed_to(sender) })
+    let permissions = Permissions::in_force(state, &sender, false, rules.deployers_listed)?;
+    Ok(permissions.create_gate(sender))
 }
 
 /// Whether the deployers of the block after the one with `header`, of which `state` is the state,

@@ -216,10 +216,8 @@ impl Ledger {
     /// If the disk fails.
     pub fn permissions(&self, account: &Address) -> Permissions {
         let settings = &self.view.governed.settings;
-        if !settings.accounts_listed && !settings.deployers_listed {
-            return Permissions::ALL;
-        }
-        readable(Permissions::read(&self.state(), account)).under(settings)
+        let (accounts, deployers) = (settings.accounts_listed, settings.deployers_listed);
+        readable(Permissions::in_force(&self.state(), account, accounts, deployers))
     }
 
     /// Base fee of the block after the tip, in wei.

@@ -25,8 +25,6 @@ pub struct CallSite<'a> {
     state: StateAt,
     /// The block that the call sees as its own.
     header: Header,
-    /// By the lists of `state`.
-    deployers_listed: bool,
 }
 
 /// The caller's overrides, and the gas that a call may take.
@@ -83,27 +81,30 @@ pub struct AccessListOutcome {
     pub error: Option<String>,
 }
 
-/// Whether the lists of `state`, which is that after the block with `header`, name deployers.
-fn lists_deployers(
+/// The demands of the tip's state, but for the list of deployers: that is as `state` has it, which
+/// is the state after the block with `header`.
+fn governed_at(
     spec: &ChainSpec,
     snapshot: &Snapshot,
     header: &Header,
     state: &StateAt,
-) -> Result<bool, LedgerError> {
-    match header.number == snapshot.tip().number {
-        true => Ok(snapshot.governed().settings.deployers_listed),
-        false => governance::lists_deployers(spec, header, state),
+) -> Result<Arc<Governed>, LedgerError> {
+    let mut governed = snapshot.governed().clone();
+    if header.number != snapshot.tip().number {
+        let deployers_listed = governance::lists_deployers(spec, header, state)?;
+        if deployers_listed != governed.settings.deployers_listed {
+            Arc::make_mut(&mut governed).settings.deployers_listed = deployers_listed;
+        }
     }
+    Ok(governed)
 }
 
 impl<'a> CallSite<'a> {
     /// On the state after the block at `height`, in that block's context.
     pub fn at(spec: &'a ChainSpec, snapshot: &Snapshot, height: Height) -> Result<Self, CallError> {
         let (_, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
-        let governed = snapshot.governed().clone();
         let state = snapshot.state(height)?;
-        let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
-        Ok(Self { spec, governed, state, header, deployers_listed })
+        Ok(Self { spec, governed: governed_at(spec, snapshot, &header, &state)?, state, header })
     }
 
     /// On the tip's state, in the context of the block after it ("pending"), as far as it
@@ -120,8 +121,7 @@ impl<'a> CallSite<'a> {
         let hash = snapshot.tip_hash();
         let mut header = header::draft_header(&governed.settings, hash, tip, &draft, B256::ZERO);
         header.mix_hash = tip.mix_hash;
-        let deployers_listed = governed.settings.deployers_listed;
-        Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header, deployers_listed })
+        Ok(Self { spec, governed, state: snapshot.state(tip.number)?, header })
     }
 
     /// The block that calls see as their own.

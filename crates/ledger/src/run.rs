@@ -23,7 +23,8 @@ use revm::{
 use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
-    BlockRules, LedgerError, Permissions, StateDiff, StateReader,
+    BlockRules, Permissions, StateDiff, StateReader,
+    create_gate::CreateGate,
     evm::{EvmContext, EvmFault, VirtualMachine},
     fault::{BlockFault, TxFault},
     governance,
@@ -131,9 +132,9 @@ impl<'a, S: StateReader> BlockRun<'a, S> {
         if gas > room {
             return Err(TxFault::NoRoom { gas, room });
         }
-        self.check_lists(tx)?;
+        let gate = self.check_lists(tx)?;
         let blob_gas = self.check_blobs(tx)?;
-        self.judge_creates(tx.signer()).map_err(TxFault::Ledger)?;
+        self.machine.judge_creates(gate);
         let result = self.machine.transact(tx_env(&self.rules, tx))?;
         self.blob_gas_used += blob_gas;
         self.record(tx, result);
@@ -172,7 +173,8 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
     where
         I: Inspector<EvmContext<'a, S>>,
     {
-        self.judge_creates(env.caller).map_err(EVMError::Database)?;
+        let gate = governance::create_gate(&self.rules, self.state, env.caller);
+        self.machine.judge_creates(gate.map_err(EVMError::Database)?);
         let result = self.machine.inspect(env)?;
         self.blob_gas_used += tx.blob_gas_used().unwrap_or(0);
         self.record(tx, result.clone());
@@ -218,28 +220,20 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
 
     // By the lists before the block: the order within the block then does not matter, and
     // the mempool knows the answer when a transaction arrives (ADR 29).
-    /// Whether the sender may send it, by the lists before the block.
-    fn check_lists(&self, tx: &Transaction) -> Result<(), TxFault> {
-        let creates = self.rules.deployers_listed && tx.is_create();
-        if !self.rules.accounts_listed && !creates {
-            return Ok(());
-        }
-        let sender = tx.signer();
-        let permissions = Permissions::read(self.state, &sender).map_err(TxFault::Ledger)?;
-        if self.rules.accounts_listed && !permissions.may_send() {
+    /// The gate for what contracts create on its behalf, if its sender may send it by the lists
+    /// before the block.
+    fn check_lists(&self, tx: &Transaction) -> Result<CreateGate, TxFault> {
+        let (sender, rules) = (tx.signer(), &self.rules);
+        let (accounts, deployers) = (rules.accounts_listed, rules.deployers_listed);
+        let permissions = Permissions::in_force(self.state, &sender, accounts, deployers);
+        let permissions = permissions.map_err(TxFault::Ledger)?;
+        if !permissions.may_send() {
             return Err(TxFault::NotAdmitted(sender));
         }
-        if creates && !permissions.may_deploy() {
+        if tx.is_create() && !permissions.may_deploy() {
             return Err(TxFault::NoDeployer(sender));
         }
-        Ok(())
-    }
-
-    /// What contracts create on behalf of the next transaction is judged by its sender.
-    fn judge_creates(&mut self, sender: Address) -> Result<(), LedgerError> {
-        let gate = governance::create_gate(&self.rules, self.state, sender)?;
-        self.machine.judge_creates(gate);
-        Ok(())
+        Ok(permissions.create_gate(sender))
     }
 
     /// The blob gas of a transaction, if the block may take it.

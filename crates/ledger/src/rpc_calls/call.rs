@@ -49,8 +49,7 @@ impl CallSite<'_> {
     /// # Errors
     /// An override that contradicts itself or is not supported; a failed disk.
     pub fn simulation(&self, options: &CallOptions) -> Result<Simulation<'_, StateAt>, CallError> {
-        let mut rules = self.governed.rules(self.spec, &self.header)?;
-        rules.deployers_listed = self.deployers_listed;
+        let rules = self.governed.rules(self.spec, &self.header)?;
         Simulation::new(rules, &self.header, &self.state, options)
     }
 }

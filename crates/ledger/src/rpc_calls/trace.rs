@@ -8,7 +8,7 @@
 
 mod meter;
 
-use std::{mem, sync::Arc};
+use std::mem;
 
 use alloy_rpc_types_trace::geth::{
     GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
@@ -29,7 +29,7 @@ use crate::{
     create_gate::CreateGate,
     evm::{EvmFault, StateRef},
     governance,
-    rpc_calls::lists_deployers,
+    rpc_calls::governed_at,
     run::{opening_calls, tx_env},
 };
 
@@ -116,11 +116,7 @@ fn traces(
     let block = snapshot.body(height)?.ok_or(TraceError::NoBlock(height))?;
     let (hash, header) = snapshot.header(before)?.ok_or(TraceError::NoBlock(before))?;
     let (state, turns) = (snapshot.state(before)?, snapshot.turns(before)?);
-    let mut governed = snapshot.governed().clone();
-    let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
-    if governed.settings.deployers_listed != deployers_listed {
-        Arc::make_mut(&mut governed).settings.deployers_listed = deployers_listed;
-    }
+    let governed = governed_at(spec, snapshot, &header, &state)?;
     let parent = Parent {
         spec,
         hash,

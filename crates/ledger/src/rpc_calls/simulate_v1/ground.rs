@@ -6,7 +6,7 @@ use trefoil_types::{B256, ChainSpec, Header, Height};
 
 use crate::{
     BlockRules, CallError, CallMemory, Governed, LedgerError, MemoryTrie, Snapshot, StateAt,
-    rpc_calls::lists_deployers, trie::NodeReader,
+    rpc_calls::governed_at, trie::NodeReader,
 };
 
 /// What a changed row of an older trie takes besides its key and itself, bytes.
@@ -43,7 +43,7 @@ impl<'a> Ground<'a, StateAt> {
     ) -> Result<Self, CallError> {
         let (hash, header) = snapshot.header(height)?.ok_or(CallError::NoBlock(height))?;
         let state = snapshot.state(height)?;
-        let deployers_listed = lists_deployers(spec, snapshot, &header, &state)?;
+        let governed = governed_at(spec, snapshot, &header, &state)?;
         // A simulation may look at any row that the blocks since have changed.
         let mut held = 0;
         let hold = |key: &[u8], bytes| {
@@ -55,10 +55,7 @@ impl<'a> Ground<'a, StateAt> {
             header,
             state,
             trie: Box::new(snapshot.view.trie_at(height, hold)?),
-            rules: Box::new(move |header| {
-                let rules = rules_of_chain(spec, snapshot.governed(), header)?;
-                Ok(BlockRules { deployers_listed, ..rules })
-            }),
+            rules: Box::new(move |header| rules_of_chain(spec, &governed, header)),
         })
     }
 }
