@@ -127,50 +127,34 @@ pub(crate) struct ReceiptCounts {
 }
 
 /// Counts the items of encoded receipts. It takes no memory.
-pub(crate) fn count_receipts(mut bytes: &[u8]) -> Option<ReceiptCounts> {
-    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
+pub(crate) fn count_receipts(bytes: &[u8]) -> Option<ReceiptCounts> {
     let mut counts = ReceiptCounts { receipts: 0, logs: 0 };
-    while !rows.is_empty() {
-        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
-        // Kind, success, gas.
-        for _ in 0..3 {
-            skip(&mut row)?;
-        }
+    let add = |logs| {
         counts.receipts += 1;
-        counts.logs += count(&mut row)?;
-    }
+        counts.logs += logs;
+    };
+    for_each_log(bytes, |_, _| (), add)?;
     Some(counts)
 }
 
 /// The gas used up to the end of each transaction, by encoded receipts. Their logs are passed over.
-pub(crate) fn cumulative_gas(mut bytes: &[u8]) -> Option<Vec<u64>> {
-    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
+pub(crate) fn cumulative_gas(bytes: &[u8]) -> Option<Vec<u64>> {
     let mut gas = Vec::new();
-    while !rows.is_empty() {
-        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
-        // Kind, success.
-        for _ in 0..2 {
-            skip(&mut row)?;
-        }
-        gas.push(u64::decode(&mut row).ok()?);
-    }
+    each_receipt(bytes, |used, _| {
+        gas.push(used);
+        Some(())
+    })?;
     Some(gas)
 }
 
 /// Calls `each` with the number of topics and the bytes of data of each log of encoded receipts,
 /// and `end` with the number of logs of each receipt. It takes no memory.
 pub(crate) fn for_each_log(
-    mut bytes: &[u8],
+    bytes: &[u8],
     mut each: impl FnMut(usize, usize),
     mut end: impl FnMut(usize),
 ) -> Option<()> {
-    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
-    while !rows.is_empty() {
-        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
-        // Kind, success, gas.
-        for _ in 0..3 {
-            skip(&mut row)?;
-        }
+    each_receipt(bytes, |_, mut row| {
         let mut logs = alloy_rlp::Header::decode_bytes(&mut row, true).ok()?;
         let mut number = 0;
         while !logs.is_empty() {
@@ -181,6 +165,20 @@ pub(crate) fn for_each_log(
             number += 1;
         }
         end(number);
+        Some(())
+    })
+}
+
+/// Calls `each` with the gas used up to the end of each of encoded receipts, and its encoded logs.
+fn each_receipt(mut bytes: &[u8], mut each: impl FnMut(u64, &[u8]) -> Option<()>) -> Option<()> {
+    let mut rows = alloy_rlp::Header::decode_bytes(&mut bytes, true).ok()?;
+    while !rows.is_empty() {
+        let mut row = alloy_rlp::Header::decode_bytes(&mut rows, true).ok()?;
+        // Kind, success.
+        skip(&mut row)?;
+        skip(&mut row)?;
+        let gas = u64::decode(&mut row).ok()?;
+        each(gas, row)?;
     }
     Some(())
 }
