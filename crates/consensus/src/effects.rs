@@ -31,8 +31,6 @@ pub struct EffectHandler {
     pub round_began: Time,
     /// Whether the round's proposal was received (its body may still be missing).
     pub proposal_seen: bool,
-    /// Whether this node votes at this height.
-    pub active: bool,
     // Attack and accident: one key on two machines, or a disk that is an old copy. Two votes for
     // one round cost the validator its stake, and records of both would contradict each other
     // at the next start.
@@ -92,7 +90,6 @@ impl EffectHandler {
             proposer: PublicKey::default(),
             round_began: Time(0),
             proposal_seen: false,
-            active: false,
             elsewhere: None,
             out: Vec::new(),
             decided: None,
@@ -117,17 +114,17 @@ impl EffectHandler {
         self.reported_proposals.clear();
         self.timeouts.begin(set);
         self.signer.begin(height, set);
-        self.active = self.signer.name().is_some();
     }
 
-    /// Whether this node may sign for a round: its key has not signed for it elsewhere.
+    /// Whether this node votes at this height, and may sign for a round: its key has not signed for
+    /// it elsewhere.
     pub fn may_sign(&self, round: Round) -> bool {
-        self.elsewhere.is_none_or(|elsewhere| round > elsewhere)
+        self.signer.name().is_some() && self.elsewhere.is_none_or(|elsewhere| round > elsewhere)
     }
 
     /// Remembers, also for the next start, that this node's key signed elsewhere for `round`.
     pub fn note_elsewhere(&mut self, round: Round) {
-        if !self.active || !self.may_sign(round) {
+        if !self.may_sign(round) {
             return;
         }
         self.elsewhere = Some(round);
@@ -255,8 +252,7 @@ impl EffectHandler {
     /// certificate that it has, and a validator that is in none is taken for absent.
     fn precommit_late(&mut self, commit: &CommitCertificate<ChainContext>) {
         let (height, round) = (commit.height, context::round_out(commit.round));
-        let may_sign = self.active && self.may_sign(round);
-        if !may_sign || self.signer.has_precommitted(height.0, round) {
+        if !self.may_sign(round) || self.signer.has_precommitted(height.0, round) {
             return;
         }
         let Some(name) = self.signer.name() else { return };
@@ -294,7 +290,7 @@ impl EffectHandler {
 
     /// A node that does not vote has nothing to remember.
     fn record(&mut self, height: context::ConsensusHeight, input: &context::CoreInput) {
-        if self.active {
+        if self.signer.name().is_some() {
             self.append(wal_entry::encode(height, input));
         }
     }

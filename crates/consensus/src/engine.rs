@@ -120,9 +120,17 @@ impl Consensus {
     ) -> Result<(), Offence> {
         self.effects.now = now;
         let mut result = Ok(());
-        if self.is_at(message.place().0) {
-            result = self.handle(message.clone());
-            self.note_signers(&message);
+        let (height, round) = message.place();
+        if self.is_at(height) {
+            // Mostly nobody is absent, and nothing of the message is kept.
+            let mut returning = message.signers();
+            returning.retain(|key| self.effects.timeouts.is_return(key, height, round));
+            let copy = (!returning.is_empty()).then(|| message.clone());
+            result = self.handle(message);
+            let EffectHandler { signer, timeouts, .. } = &mut self.effects;
+            if copy.is_some_and(|copy| signer.has_verified(&copy)) {
+                returning.iter().for_each(|key| timeouts.note_present(key, height, round));
+            }
         }
         self.finish(out);
         result
@@ -331,16 +339,6 @@ impl Consensus {
         Ok(())
     }
 
-    /// Notes as present whoever signed a message whose signatures were verified.
-    fn note_signers(&mut self, message: &ConsensusMessage) {
-        let EffectHandler { signer, timeouts, .. } = &mut self.effects;
-        if !signer.has_verified(message) {
-            return;
-        }
-        let (height, round) = message.place();
-        message.signers().iter().for_each(|key| timeouts.note_present(key, height, round));
-    }
-
     /// Whether the core would drop a statement of this round unread.
     fn is_far(&self, round: Round) -> bool {
         round > self.effects.round.saturating_add(core::MAX_FUTURE_ROUND_LOOKAHEAD)
@@ -418,7 +416,7 @@ impl Consensus {
     fn try_feed(&mut self, input: context::CoreInput) -> Result<(), String> {
         let Self { effects, core: Some(core), .. } = self else { return Ok(()) };
         let round = effects.round;
-        core.params.enabled = effects.signer.name().is_some() && effects.may_sign(round);
+        core.params.enabled = effects.may_sign(round);
         let result: Result<(), Box<core::Error<ChainContext>>> = process!(
             input: input,
             state: core,

@@ -92,14 +92,14 @@ impl ValidatorSigner {
 
     /// Whether a vote is by this node's key and was not made here.
     pub fn is_elsewhere(&self, vote: &Vote) -> bool {
-        let own = self.signed.get(&(vote.height, vote.round, vote.kind));
-        self.name() == Some(vote.validator) && own != Some(vote)
+        self.name() == Some(vote.validator)
+            && self.signed.get(&(vote.height, vote.round, vote.kind)) != Some(vote)
     }
 
     /// Whether a proposal is by this node's key and was not made here.
     pub fn is_proposed_elsewhere(&self, proposal: &Proposal) -> bool {
-        let own = self.proposed.get(&(proposal.height, proposal.round));
-        self.name() == Some(proposal.proposer) && own != Some(proposal)
+        self.name() == Some(proposal.proposer)
+            && self.own_proposal(proposal.height, proposal.round) != Some(proposal)
     }
 
     /// Whether this node has signed a precommit of a round, for a block or for none.
