@@ -267,7 +267,6 @@ pub(crate) fn lists_deployers<S: StateReader>(
 /// signature the bound certificate lacks, and the validators that the evidence convicts; on a
 /// public network also those that failed their turns to propose the parent.
 pub(crate) fn opening(spec: &ChainSpec, turns: Option<&Turns>, attached: &Attached) -> Bytes {
-    let failed = failed_turns(turns, attached);
     let signed = |key: &PublicKey| {
         let mut signatures = attached.parent_certificate.iter().flat_map(|c| &c.signatures);
         signatures.any(|signature| signature.validator == *key)
@@ -279,7 +278,10 @@ pub(crate) fn opening(spec: &ChainSpec, turns: Option<&Turns>, attached: &Attach
     // Among members absence is for people to judge.
     match spec.kind.has_members() {
         true => IMembership::openCall { absent, equivocators }.abi_encode().into(),
-        false => IStaking::openAfterCall { failed, absent, equivocators }.abi_encode().into(),
+        false => {
+            let failed = failed_turns(turns, attached);
+            IStaking::openAfterCall { failed, absent, equivocators }.abi_encode().into()
+        }
     }
 }
 

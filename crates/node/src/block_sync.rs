@@ -461,8 +461,9 @@ pub(crate) fn blocks_for(
         }
         let Some(block) = read(height) else { break };
         // With its header and certificate. The senders were read, too.
-        bytes += block.length();
-        cost += block.length().max(size.bytes).max(BLOCK_COST_MIN);
+        let length = block.length();
+        bytes += length;
+        cost += length.max(size.bytes).max(BLOCK_COST_MIN);
         blocks.push(block);
     }
     Some((Blocks { from: ask.from, blocks }, cost))

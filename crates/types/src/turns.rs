@@ -93,15 +93,17 @@ impl Turns {
     /// its place among the validators.
     fn pass(&mut self) -> usize {
         let scale = i128::from(scale(&self.validators));
-        let mut first = 0;
+        let (mut first, mut turn) = (0, 0);
         for (at, validator) in self.validators.iter().enumerate() {
-            self.priorities[at] += i128::from(validator.power) * scale;
+            let gain = i128::from(validator.power) * scale;
+            turn += gain;
+            self.priorities[at] += gain;
             // Of equals the one with the lesser key.
             if self.priorities[at] > self.priorities[first] {
                 first = at;
             }
         }
-        self.priorities[first] -= turn(&self.validators);
+        self.priorities[first] -= turn;
         first
     }
 
