@@ -4,13 +4,11 @@
 //! What always holds: nothing here decodes a log. A block of 200 million gas may have half a million
 //! of them, which take 60 MiB and a second of a core.
 
-use std::sync::Arc;
-
 use alloy_consensus::transaction::Recovered;
 use alloy_primitives::Log;
 use trefoil_types::{Height, Receipt, TxEnvelope};
 
-use crate::{LedgerError, Snapshot, codec, overlay::Outcome, store::Table};
+use crate::{LedgerError, Snapshot, codec, store::Table};
 
 // A list that is decoded grows to twice its length.
 /// What a transaction takes besides its bytes: its place in a list, itself, and its places in
@@ -24,18 +22,14 @@ const TOPICS_BYTES: usize = 4 * 32 + 16;
 const DATA_BYTES: usize = 32;
 
 impl Snapshot {
-    fn committed(&self, height: Height) -> Option<Arc<Outcome>> {
-        self.view.memory(|generation| generation.blocks.get(&height).cloned())
-    }
-
     /// Whether a block is in memory: there [`Snapshot::block`] reads and decodes nothing.
     pub fn is_in_memory(&self, height: Height) -> bool {
-        self.committed(height).is_some()
+        self.view.committed(height).is_some()
     }
 
     /// How many transactions a block has. `None` where [`Snapshot::block`] has none.
     pub fn transaction_count(&self, height: Height) -> Result<Option<usize>, LedgerError> {
-        match self.committed(height) {
+        match self.view.committed(height) {
             Some(committed) => Ok(Some(committed.block.transactions.len())),
             None => Ok(self.body_size(height)?.map(|size| size.txs)),
         }
@@ -44,7 +38,7 @@ impl Snapshot {
     /// The gas that a block had used at the end of each of its transactions. `None` where
     /// [`Snapshot::block`] has none.
     pub fn cumulative_gas(&self, height: Height) -> Result<Option<Vec<u64>>, LedgerError> {
-        match self.committed(height) {
+        match self.view.committed(height) {
             Some(committed) => {
                 let gas = committed.receipts.iter().map(|receipt| receipt.cumulative_gas_used());
                 Ok(Some(gas.collect()))

@@ -15,10 +15,11 @@ use trefoil_types::{
 use crate::{
     Account, BlockError, Built, Checkpoint, CheckpointDone, Draft, ExecuteError, Executed,
     Governed, History, LedgerError, Parent, Permissions, Snapshot, StateAt, StateDiff, TxRefusal,
-    build, checkpoint, execute,
+    build,
+    chain_view::ChainView,
+    checkpoint, execute,
     genesis::genesis,
     overlay::{Generation, Outcome},
-    snapshot::ChainView,
     state_sync,
     store::Store,
     trie::{self, TrieChange},

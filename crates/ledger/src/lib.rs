@@ -14,6 +14,7 @@
 mod block_parts;
 pub mod build;
 mod call_memory;
+mod chain_view;
 pub mod checkpoint;
 mod codec;
 mod create_gate;

@@ -1,10 +1,6 @@
 //! A reader's view of the chain at one tip. It never blocks the writer, and never changes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::{Bound, RangeInclusive},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Bytes, U256};
@@ -15,11 +11,12 @@ use trefoil_types::{
 
 use crate::{
     Account, Governed, LedgerError, StateReader,
+    chain_view::ChainView,
     codec::{self, BodySize},
     header,
     logs::Wanted,
     overlay::{Generation, Outcome},
-    store::{Base, Table},
+    store::Table,
     trie::{
         self, NodeKey, NodeReader,
         proof::{is_on_the_way, prove},
@@ -48,19 +45,6 @@ pub struct AccountProof {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(crate) view: Arc<ChainView>,
-}
-
-/// The chain at one tip: the database as of the last checkpoint, and over it the blocks
-/// since. Blocks that a checkpoint is writing are kept separately.
-#[derive(Clone, Debug)]
-pub(crate) struct ChainView {
-    pub genesis: B256,
-    pub tip: Arc<(B256, Header)>,
-    /// The demands of the tip's state on the block after it.
-    pub governed: Arc<Governed>,
-    pub current: Generation,
-    pub flushing: Option<Generation>,
-    pub base: Arc<Base>,
 }
 
 impl Snapshot {
@@ -97,7 +81,7 @@ impl Snapshot {
         if height == view.tip.1.number {
             return Ok(Some((*view.tip).clone()));
         }
-        if let Some(committed) = view.memory(|g| g.blocks.get(&height).cloned()) {
+        if let Some(committed) = view.committed(height) {
             return Ok(Some((committed.block.hash, committed.block.header.clone())));
         }
         let header = view.base.rlp::<Header>(Table::Headers, &codec::height_key(height))?;
@@ -113,7 +97,7 @@ impl Snapshot {
     /// A block with its receipts. Genesis has neither transactions nor receipts. `None` for
     /// blocks before [`Snapshot::blocks_from`].
     pub fn block(&self, height: Height) -> Result<Option<StoredBlock>, LedgerError> {
-        if let Some(committed) = self.view.memory(|g| g.blocks.get(&height).cloned()) {
+        if let Some(committed) = self.view.committed(height) {
             let (block, receipts) = (committed.block.clone(), committed.receipts.clone());
             return Ok(Some(StoredBlock { block, receipts }));
         }
@@ -127,8 +111,8 @@ impl Snapshot {
 
     /// A block without its receipts, which can be many times as long.
     pub fn body(&self, height: Height) -> Result<Option<Arc<RecoveredBlock>>, LedgerError> {
-        match self.view.memory(|g| g.blocks.get(&height).map(|c| c.block.clone())) {
-            Some(block) => Ok(Some(block)),
+        match self.view.committed(height) {
+            Some(committed) => Ok(Some(committed.block.clone())),
             None => Ok(self.block_on_disk(height)?.map(Arc::new)),
         }
     }
@@ -152,9 +136,8 @@ impl Snapshot {
     /// The size of a block's body, which is not read for it. `None` where [`Snapshot::block`] has
     /// none.
     pub fn body_size(&self, height: Height) -> Result<Option<BodySize>, LedgerError> {
-        let in_memory = |g: &Generation| g.blocks.get(&height).map(|c| BodySize::of(&c.block));
-        if let Some(size) = self.view.memory(in_memory) {
-            return Ok(Some(size));
+        if let Some(committed) = self.view.committed(height) {
+            return Ok(Some(BodySize::of(&committed.block)));
         }
         let key = codec::height_key(height);
         self.view.base.read(Table::BodySizes, &key, codec::decode_body_size)
@@ -186,9 +169,7 @@ impl Snapshot {
         if let Some(set) = view.memory(newest) {
             return Ok(Some(set));
         }
-        let (first, last) = (codec::height_key(0), codec::height_key(height));
-        let mut rows = view.base.range(Table::Validators, &first[..]..=&last[..])?;
-        let Some((_, row)) = rows.next_back().transpose()? else { return Ok(None) };
+        let Some((_, row)) = view.newest_row(Table::Validators, height)? else { return Ok(None) };
         let set = alloy_rlp::decode_exact(&row);
         set.map(Some).map_err(|_| LedgerError::damaged("table `validators`"))
     }
@@ -212,9 +193,7 @@ impl Snapshot {
     /// The newest turns in the database up to `height`, and of which height they are.
     fn stored_turns(&self, height: Height) -> Result<(Height, Turns), LedgerError> {
         let damaged = || LedgerError::damaged("table `turns`");
-        let (first, last) = (codec::height_key(0), codec::height_key(height));
-        let mut rows = self.view.base.range(Table::Turns, &first[..]..=&last[..])?;
-        let (key, row) = rows.next_back().transpose()?.ok_or_else(damaged)?;
+        let (key, row) = self.view.newest_row(Table::Turns, height)?.ok_or_else(damaged)?;
         let from = codec::decode_height(&key).ok_or_else(damaged)?;
         let validators = self.validators(from)?.ok_or_else(damaged)?;
         Turns::resume(validators, &row).map(|turns| (from, turns)).ok_or_else(damaged)
@@ -373,143 +352,5 @@ impl StateReader for StateAt {
         }
         let unused = |now: Account| now.nonce == 0 && now.code_hash == KECCAK_EMPTY;
         Ok(view.account(address)?.is_none_or(unused))
-    }
-}
-
-impl ChainView {
-    /// Newest first.
-    pub fn generations(&self) -> impl DoubleEndedIterator<Item = &Generation> {
-        std::iter::once(&self.current).chain(&self.flushing)
-    }
-
-    pub fn memory<T>(&self, find: impl Fn(&Generation) -> Option<T>) -> Option<T> {
-        self.generations().find_map(find)
-    }
-
-    /// The blocks in memory after `height`, oldest first.
-    pub fn blocks_after(&self, height: Height) -> impl Iterator<Item = &Outcome> {
-        let after = (Bound::Excluded(height), Bound::Unbounded);
-        let blocks = self.generations().rev().flat_map(move |g| g.blocks.range(after));
-        blocks.map(|(_, committed)| &**committed)
-    }
-
-    /// The first answer of the blocks in memory after `height`, oldest first.
-    fn undone<T>(&self, height: Height, find: impl Fn(&Outcome) -> Option<T>) -> Option<T> {
-        // No block in memory is later than the tip.
-        if height == self.tip.1.number { None } else { self.blocks_after(height).find_map(find) }
-    }
-
-    /// The blocks after which other validators follow.
-    pub fn handovers(&self) -> Result<BTreeSet<Height>, LedgerError> {
-        let (first, last) = (codec::height_key(0), codec::height_key(Height::MAX));
-        let mut heights: BTreeSet<Height> =
-            self.generations().flat_map(|g| g.handovers.keys().copied()).collect();
-        for row in self.base.range(Table::Handovers, &first[..]..=&last[..])? {
-            let height = codec::decode_height(&row?.0);
-            heights.insert(height.ok_or_else(|| LedgerError::damaged("table `handovers`"))?);
-        }
-        Ok(heights)
-    }
-
-    pub fn account(&self, address: &Address) -> Result<Option<Account>, LedgerError> {
-        if let Some(account) = self.memory(|g| g.accounts.get(address).copied()) {
-            return Ok(account);
-        }
-        let row = self.base.read(Table::Accounts, address.as_slice(), codec::decode_account)?;
-        Ok(row.flatten())
-    }
-
-    pub fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError> {
-        if let Some(value) = self.memory(|g| g.storage.get(&(*address, slot)).copied()) {
-            return Ok(value);
-        }
-        let key = codec::storage_key(address, &slot);
-        let row = self.base.read(Table::Storage, &key, codec::decode_slot)?;
-        Ok(row.unwrap_or_default())
-    }
-
-    /// All storage of an account.
-    pub fn all_storage(&self, address: &Address) -> Result<BTreeMap<U256, U256>, LedgerError> {
-        let mut storage = BTreeMap::new();
-        let key = |slot: U256| codec::storage_key(address, &slot);
-        let (first, last) = (key(U256::ZERO), key(U256::MAX));
-        for row in self.base.range(Table::Storage, &first[..]..=&last[..])? {
-            let (key, value) = row?;
-            let value = codec::decode_slot(&value);
-            let value = value.ok_or_else(|| LedgerError::damaged("table `storage`"))?;
-            storage.insert(U256::from_be_slice(&key[Address::len_bytes()..]), value);
-        }
-        // Oldest first: newer values overwrite older ones.
-        for generation in self.generations().rev() {
-            let slots = generation.storage.range((*address, U256::ZERO)..=(*address, U256::MAX));
-            storage.extend(slots.map(|((_, slot), value)| (*slot, *value)));
-        }
-        storage.retain(|_, value| !value.is_zero());
-        Ok(storage)
-    }
-
-    /// The trie after the block at `height`: the trie of the tip, with everything that
-    /// later blocks replaced put back, as far as it is needed: `is_needed` is given the key of each
-    /// row and its bytes.
-    pub(crate) fn trie_at(
-        &self,
-        height: Height,
-        mut is_needed: impl FnMut(&[u8], usize) -> Result<bool, LedgerError>,
-    ) -> Result<TrieAt<'_>, LedgerError> {
-        let oldest = self.base.proofs_from;
-        if height < oldest {
-            return Err(LedgerError::Unproven { height, oldest });
-        }
-        // Ascending, and the first counts: what the oldest later block replaced is the value at
-        // `height`.
-        let mut undo: BTreeMap<Vec<u8>, Option<Bytes>> = BTreeMap::new();
-        for height in height + 1..=self.base.tip {
-            let mut done = Ok(());
-            let mut put = |key: &[u8], before: Option<&[u8]>| {
-                if done.is_err() || undo.contains_key(key) {
-                    return;
-                }
-                match is_needed(key, before.map_or(0, <[u8]>::len)) {
-                    Ok(true) => _ = undo.insert(key.into(), before.map(Bytes::copy_from_slice)),
-                    Ok(false) => {}
-                    Err(error) => done = Err(error),
-                }
-            };
-            let key = codec::height_key(height);
-            self.base.read(Table::Undo, &key, |row| codec::each_undo(row, &mut put))?;
-            done?;
-        }
-        for node in self.blocks_after(height).flat_map(|committed| &committed.trie) {
-            let (key, bytes) =
-                (node.key.to_bytes(), node.before.as_ref().map_or(0, |row| row.len()));
-            if !undo.contains_key(&key) && is_needed(&key, bytes)? {
-                undo.insert(key, node.before.clone());
-            }
-        }
-        Ok(TrieAt { view: self, undo })
-    }
-}
-
-impl NodeReader for ChainView {
-    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
-        if let Some(row) = self.memory(|g| g.nodes.get(key).cloned()) {
-            return Ok(row);
-        }
-        Ok(self.base.get(Table::Nodes, &key.to_bytes())?.map(Bytes::from))
-    }
-}
-
-/// The trie after an earlier block.
-pub(crate) struct TrieAt<'a> {
-    view: &'a ChainView,
-    undo: BTreeMap<Vec<u8>, Option<Bytes>>,
-}
-
-impl NodeReader for TrieAt<'_> {
-    fn node(&self, key: &NodeKey) -> Result<Option<Bytes>, LedgerError> {
-        match self.undo.get(&key.to_bytes()) {
-            Some(row) => Ok(row.clone()),
-            None => self.view.node(key),
-        }
     }
 }

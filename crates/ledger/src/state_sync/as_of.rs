@@ -7,8 +7,9 @@ use alloy_primitives::U256;
 use trefoil_types::{Address, Height};
 
 use crate::{
-    Account, LedgerError, Snapshot, codec,
-    snapshot::ChainView,
+    Account, LedgerError, Snapshot,
+    chain_view::ChainView,
+    codec,
     store::{Base, KeyValue, Table},
 };
 

@@ -22,11 +22,12 @@ use super::{
     trie_builder::TrieBuilder,
 };
 use crate::{
-    Account, Governed, LedgerError, Snapshot, checkpoint, codec,
+    Account, Governed, LedgerError, Snapshot,
+    chain_view::ChainView,
+    checkpoint, codec,
     genesis::genesis,
     header,
     overlay::{Generation, Outcome},
-    snapshot::ChainView,
     store::{Base, Batch, FILE, FORMAT, RESTORING, Store, Table},
 };
 
