@@ -1,4 +1,4 @@
-//! What a call of a caller holds in memory, counted while it runs.
+//! What a call of a caller holds in memory, or a trace for it, counted while it runs.
 //!
 //! Gas is the price of what a chain keeps, and not of memory: 50 million gas buy one frame 5 MiB,
 //! but nested frames 36 MiB, their stacks 8 MiB, transient storage and its journal 100 MiB, and as
@@ -31,10 +31,11 @@ pub(crate) const LOG_BYTES: usize = 400;
 /// A frame: its stack of 1,024 words, and what it knows of its call.
 pub(crate) const FRAME_BYTES: usize = 34 << 10;
 
-/// How much the calls of one request may hold, one after the other.
+/// How much the calls of one request may hold, one after the other, or a trace with all that is
+/// made of it.
 pub struct CallMemory<'a> {
     /// The most, bytes.
-    max: usize,
+    pub(crate) max: usize,
     /// Asked for more room before it is used; `false` ends the call.
     reserve: &'a dyn Fn(usize) -> bool,
     /// What calls may hold without asking.
@@ -50,6 +51,11 @@ impl fmt::Debug for CallMemory<'_> {
 impl<'a> CallMemory<'a> {
     pub fn new(max: usize, reserve: &'a dyn Fn(usize) -> bool) -> Self {
         Self { max, reserve, reserved: Cell::new(CALL_FREE_BYTES) }
+    }
+
+    /// That of a trace, which asks for all that it holds.
+    pub fn of_trace(max: usize, reserve: &'a dyn Fn(usize) -> bool) -> Self {
+        Self { max, reserve, reserved: Cell::new(0) }
     }
 
     /// Asks for what a call lacks that holds so many bytes.

@@ -57,7 +57,7 @@ pub use ledger::Ledger;
 pub use overlay::Outcome;
 pub use rpc_calls::{
     AccessListOutcome, CallError, CallOptions, CallOutcome, CallSite, Estimate,
-    trace::{TraceBudget, TraceError, trace_block, trace_transaction},
+    trace::{TraceError, trace_block, trace_transaction},
 };
 pub use rules::BlockRules;
 pub use run::{BlockRun, Executed};

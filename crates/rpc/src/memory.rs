@@ -5,9 +5,12 @@
 //! stay below the bound, for which the first [`FIRST_BYTES`] of each connection are set aside; a claim
 //! is given back when its holder is dropped.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::{RpcError, RpcResult, limits};
@@ -141,6 +144,23 @@ impl MemoryAccount {
     pub fn claim_anyway(&self, bytes: usize) -> Claim {
         self.add(bytes);
         Claim { account: self.clone(), bytes }
+    }
+
+    /// Runs what asks for room before it takes it; what it was given is claimed until it is done.
+    ///
+    /// # Errors
+    /// Its own; if it was refused room, that: it is not too much by itself, others hold the room.
+    pub fn while_growing<T>(
+        &self,
+        run: impl FnOnce(&dyn Fn(usize) -> bool) -> RpcResult<T>,
+    ) -> RpcResult<T> {
+        let claim = RefCell::new((self.claim_anyway(0), None));
+        let ran = run(&|bytes| {
+            let (claim, refused) = &mut *claim.borrow_mut();
+            *refused = claim.grow(bytes).err();
+            refused.is_none()
+        });
+        claim.into_inner().1.map_or(ran, Err)
     }
 
     fn add(&self, bytes: usize) {

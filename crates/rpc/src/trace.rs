@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 use serde::Serialize;
-use trefoil_ledger::rpc_calls::trace::{TraceBudget, TraceError, trace_block, trace_transaction};
+use trefoil_ledger::{CallMemory, TraceError, trace_block, trace_transaction};
 
 use crate::{Params, Rpc, RpcError, RpcResult, json, limits};
 
@@ -49,22 +49,15 @@ pub fn transaction(rpc: &Rpc, params: &Params) -> RpcResult {
     };
     let (spec, options) = (&rpc.backend.spec, options(params, 1)?);
     let _block = rpc.memory.claim(snapshot.body_memory(height)?)?;
-    claimed(rpc, |budget| {
-        json(&trace_transaction(spec, &snapshot, height, index, options, budget)?)
+    claimed(rpc, |memory| {
+        json(&trace_transaction(spec, &snapshot, height, index, options, memory)?)
     })
 }
 
 /// Makes a trace, its memory claimed as it grows.
-fn claimed(rpc: &Rpc, trace: impl FnOnce(TraceBudget<'_>) -> RpcResult) -> RpcResult {
-    let (mut claim, mut refused) = (rpc.memory.claim_anyway(0), None);
-    let mut reserve = |bytes| {
-        refused = claim.grow(bytes).err();
-        refused.is_none()
-    };
-    let budget = TraceBudget { max: limits::TRACE_BYTES_MAX, reserve: &mut reserve };
-    let traced = trace(budget);
-    // Not too large by itself: others hold the room.
-    refused.map_or(traced, Err)
+fn claimed(rpc: &Rpc, trace: impl FnOnce(&CallMemory<'_>) -> RpcResult) -> RpcResult {
+    let max = limits::TRACE_BYTES_MAX;
+    rpc.memory.while_growing(|reserve| trace(&CallMemory::of_trace(max, reserve)))
 }
 
 #[derive(Serialize)]
@@ -79,8 +72,8 @@ pub fn block(rpc: &Rpc, params: &Params) -> RpcResult {
     let txs = snapshot.transaction_count(height)?.unwrap_or(0);
     let (spec, options) = (&rpc.backend.spec, options(params, txs)?);
     let _block = rpc.memory.claim(snapshot.body_memory(height)?)?;
-    claimed(rpc, |budget| {
-        let traces = trace_block(spec, &snapshot, height, options, budget)?.into_iter();
+    claimed(rpc, |memory| {
+        let traces = trace_block(spec, &snapshot, height, options, memory)?.into_iter();
         let traces = traces.map(|(tx_hash, result)| TracedJson { tx_hash, result });
         json(&traces.collect::<Vec<_>>())
     })

@@ -580,9 +580,9 @@ fn a_trace_sees_the_opening_of_its_block() {
     let mut net = Net::new(spec());
     let height = net.decide(setGasLimitCall { gasLimit: 20_000_000 });
     let spec = net.ledger.spec().clone();
-    let budget = crate::TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+    let memory = crate::CallMemory::of_trace(usize::MAX, &|_| true);
     let snapshot = net.ledger.snapshot();
-    let traces = crate::trace_block(&spec, &snapshot, height, Default::default(), budget);
+    let traces = crate::trace_block(&spec, &snapshot, height, Default::default(), &memory);
     let traces = format!("{:?}", traces.expect("the block runs again"));
     assert!(traces.contains("failed: false"), "{traces:.300}");
 }

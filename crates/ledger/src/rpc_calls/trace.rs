@@ -4,7 +4,7 @@
 //! What always holds: the transactions before a traced one are executed again on the
 //! parent's state, so a trace shows what happened when the block was made. Traces are not
 //! stored: they are large, seldom wanted, and follow from the block. What one takes is
-//! counted while it is made, and bounded ([`TraceBudget`]).
+//! counted while it is made, and bounded ([`CallMemory`]).
 
 mod meter;
 
@@ -22,10 +22,9 @@ use revm::{
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
 use trefoil_types::{B256, ChainSpec, Height, RecoveredBlock};
 
-pub use self::meter::TraceBudget;
 use self::meter::{Shown, TraceMeter};
 use crate::{
-    LedgerError, Parent, Snapshot, StateReader,
+    CallMemory, LedgerError, Parent, Snapshot, StateReader,
     create_gate::CreateGate,
     evm::{EvmFault, StateRef},
     governance,
@@ -83,9 +82,9 @@ pub fn trace_block(
     snapshot: &Snapshot,
     height: Height,
     options: GethDebugTracingOptions,
-    budget: TraceBudget<'_>,
+    memory: &CallMemory<'_>,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
-    traces(spec, snapshot, height, None, options, budget)
+    traces(spec, snapshot, height, None, options, memory)
 }
 
 /// `debug_traceTransaction` of the transaction at `index` of the block at
@@ -96,9 +95,9 @@ pub fn trace_transaction(
     height: Height,
     index: usize,
     options: GethDebugTracingOptions,
-    budget: TraceBudget<'_>,
+    memory: &CallMemory<'_>,
 ) -> Result<GethTrace, TraceError> {
-    let traces = traces(spec, snapshot, height, Some(index), options, budget)?;
+    let traces = traces(spec, snapshot, height, Some(index), options, memory)?;
     let trace = traces.into_iter().next().map(|(_, trace)| trace);
     trace.ok_or_else(|| TraceError::Tracer(format!("block {height} has no transaction {index}")))
 }
@@ -109,7 +108,7 @@ fn traces(
     height: Height,
     only: Option<usize>,
     options: GethDebugTracingOptions,
-    budget: TraceBudget<'_>,
+    memory: &CallMemory<'_>,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
     // geth's words, since tools match on them.
     let before = height.checked_sub(1).ok_or(TraceError::Genesis)?;
@@ -125,7 +124,7 @@ fn traces(
         governed: &governed,
         turns: turns.as_ref(),
     };
-    replay(&parent, &block, only, options, budget)
+    replay(&parent, &block, only, options, memory)
 }
 
 /// What each step of a trace shows, if the tracer shows steps.
@@ -167,10 +166,10 @@ fn replay<S: StateReader>(
     block: &RecoveredBlock,
     only: Option<usize>,
     options: GethDebugTracingOptions,
-    budget: TraceBudget<'_>,
+    memory: &CallMemory<'_>,
 ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
     let shows_state = shows_state(&options);
-    let meter = TraceMeter::new(budget, shown(&options));
+    let meter = TraceMeter::new(memory, shown(&options));
     let rules = parent.governed.rules(parent.spec, &block.header)?;
     let mut evm = Context::mainnet()
         .with_db(CacheDB::new(StateRef(parent.state)))

@@ -1,7 +1,5 @@
 //! Calls that run code without changing the chain.
 
-use std::cell::RefCell;
-
 use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, Bytes, TxKind, U64};
 use alloy_rpc_types_eth::{
@@ -53,15 +51,7 @@ pub fn claimed<T>(
     account: &MemoryAccount,
     run: impl FnOnce(&CallMemory<'_>) -> RpcResult<T>,
 ) -> RpcResult<T> {
-    let claim = RefCell::new((account.claim_anyway(0), None));
-    let reserve = |bytes| {
-        let (claim, refused) = &mut *claim.borrow_mut();
-        *refused = claim.grow(bytes).err();
-        refused.is_none()
-    };
-    let ran = run(&CallMemory::new(limits::CALL_BYTES_MAX, &reserve));
-    // Not too much by itself: others hold the room.
-    claim.into_inner().1.map_or(ran, Err)
+    account.while_growing(|reserve| run(&CallMemory::new(limits::CALL_BYTES_MAX, reserve)))
 }
 
 pub fn call(rpc: &Rpc, params: &Params) -> RpcResult {

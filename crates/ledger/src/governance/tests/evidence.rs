@@ -3,7 +3,7 @@
 use trefoil_types::{Evidence, EvidenceError, Vote, VoteKind, limits};
 
 use super::*;
-use crate::{History, TraceBudget, trace_block};
+use crate::{CallMemory, History, trace_block};
 
 fn vote(net: &Net, n: u8, height: Height, block: Option<B256>) -> Vote {
     let network = net.ledger.genesis_hash();
@@ -162,9 +162,9 @@ fn a_restart_finds_the_evidence_and_its_effect_again() {
     let mut net = Net::new(spec_of(Kind::Public));
     net.reach(2);
     let convicted = net.commit(net.carrying(vec![evidence(&net, 2, 1)]));
-    let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+    let memory = CallMemory::of_trace(usize::MAX, &|_| true);
     let (spec, snapshot) = (net.ledger.spec(), net.ledger.snapshot());
-    let traced = trace_block(spec, &snapshot, convicted, Default::default(), budget);
+    let traced = trace_block(spec, &snapshot, convicted, Default::default(), &memory);
     assert!(traced.expect("it runs again").is_empty());
     let open = |net: &Net| {
         let (disk, spec) = (Arc::new(net.disk.clone()), net.ledger.spec().clone());

@@ -7,7 +7,7 @@ use alloy_rpc_types_trace::geth::{
 
 use super::*;
 use crate::{
-    CallMemory, CallOptions, CallOutcome, CallSite, Estimate, TraceBudget, TraceError,
+    CallMemory, CallOptions, CallOutcome, CallSite, Estimate, TraceError,
     rpc_calls::simulate_v1::{Ground, PretendedBlock, SimulateOptions, simulate_blocks},
     trace_transaction,
 };
@@ -52,9 +52,9 @@ impl Net {
     pub(super) fn traced(&self, height: Height, index: usize) -> CallFrame {
         let tracer = Some(GethDebugBuiltInTracerType::CallTracer.into());
         let options = GethDebugTracingOptions { tracer, ..Default::default() };
-        let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+        let memory = CallMemory::of_trace(usize::MAX, &|_| true);
         let (spec, snapshot) = (self.ledger.spec(), self.ledger.snapshot());
-        match trace_transaction(spec, &snapshot, height, index, options, budget) {
+        match trace_transaction(spec, &snapshot, height, index, options, &memory) {
             Ok(GethTrace::CallTracer(frame)) => frame,
             other => panic!("{other:?}"),
         }
@@ -111,9 +111,9 @@ fn what_is_not_traced_takes_nothing_of_the_traces_room() {
     let traced = |index| {
         let tracer = Some(GethDebugBuiltInTracerType::CallTracer.into());
         let options = GethDebugTracingOptions { tracer, ..Default::default() };
-        let budget = TraceBudget { max: 100_000, reserve: &mut |_| true };
+        let memory = CallMemory::of_trace(100_000, &|_| true);
         let (spec, snapshot) = (net.ledger.spec(), net.ledger.snapshot());
-        trace_transaction(spec, &snapshot, height, index, options, budget)
+        trace_transaction(spec, &snapshot, height, index, options, &memory)
     };
     assert!(matches!(traced(0), Err(TraceError::TooLarge(_))), "its own input counts");
     assert!(traced(1).is_ok(), "the input before it does not");

@@ -19,6 +19,8 @@ use revm::{
     state::EvmState,
 };
 
+use crate::call_memory::CallMemory;
+
 // Each figure is what the tracer's own form, geth's form and the JSON text take together.
 /// A step without its stack.
 const STEP_BYTES: usize = 800;
@@ -36,23 +38,11 @@ const LOG_BYTES: usize = 1_000;
 const ACCOUNT_BYTES: usize = 1_000;
 /// Code that was not loaded may be of the most that a vote can allow a contract.
 const CODE_BYTES_MAX: usize = 0x10000;
-// Seldom enough to cost nothing, often enough that little is reserved in vain.
-/// Bytes that are reserved at a time.
-const RESERVED_AT_ONCE: usize = 1 << 20;
-
-/// How much a trace may take.
-pub struct TraceBudget<'a> {
-    /// The most, bytes.
-    pub max: usize,
-    /// Asked for more room before it is used; `false` ends the trace.
-    pub reserve: &'a mut dyn FnMut(usize) -> bool,
-}
 
 /// Counts beside the tracer. The trace shows no more than this allows.
 pub struct TraceMeter<'a> {
-    budget: TraceBudget<'a>,
+    memory: &'a CallMemory<'a>,
     used: usize,
-    reserved: usize,
     /// Steps that are still shown of this transaction; 0: the tracer shows none.
     steps: u64,
     shows: Shown,
@@ -75,9 +65,9 @@ pub struct Shown {
 }
 
 impl<'a> TraceMeter<'a> {
-    pub fn new(budget: TraceBudget<'a>, shows: Shown) -> Self {
+    pub fn new(memory: &'a CallMemory<'a>, shows: Shown) -> Self {
         let slots = BTreeSet::new();
-        Self { budget, used: 0, reserved: 0, steps: 0, shows, slots, exceeded: false, begun: false }
+        Self { memory, used: 0, steps: 0, shows, slots, exceeded: false, begun: false }
     }
 
     /// The next transaction is traced: what was made of the others stays.
@@ -92,7 +82,7 @@ impl<'a> TraceMeter<'a> {
     }
 
     pub fn max(&self) -> usize {
-        self.budget.max
+        self.memory.max
     }
 
     /// Whether there is room for what a transaction left, as a picture of the state before it
@@ -118,11 +108,7 @@ impl<'a> TraceMeter<'a> {
             return true;
         }
         self.used = self.used.saturating_add(bytes);
-        while !self.exceeded && self.reserved < self.used {
-            let more = (self.used - self.reserved).max(RESERVED_AT_ONCE);
-            self.exceeded = self.used > self.budget.max || !(self.budget.reserve)(more);
-            self.reserved = self.reserved.saturating_add(more);
-        }
+        self.exceeded = self.exceeded || self.memory.hold(self.used).is_err();
         !self.exceeded
     }
 

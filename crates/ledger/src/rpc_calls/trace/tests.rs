@@ -1,10 +1,13 @@
 //! Traces of a block in which a later transaction sees what an earlier one wrote.
 
+use std::cell::Cell;
+
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{U256, bytes};
 use alloy_rpc_types_trace::geth::{GethDebugBuiltInTracerType, GethDebugTracingOptions, GethTrace};
 
-use super::{TraceBudget, TraceError, replay};
+use super::{TraceError, replay};
+use crate::CallMemory;
 use crate::testing::chain::{TestChain, address, fund, sent, spec, transfer, world};
 
 /// A contract that adds one to slot 0 and returns the sum, called twice.
@@ -22,8 +25,8 @@ fn chain() -> (TestChain, crate::Built) {
 
 fn traced(only: Option<usize>, options: GethDebugTracingOptions) -> Vec<GethTrace> {
     let (chain, built) = chain();
-    let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
-    let traces = replay(&chain.parent(), &built.block, only, options, budget).expect("runs");
+    let memory = CallMemory::of_trace(usize::MAX, &|_| true);
+    let traces = replay(&chain.parent(), &built.block, only, options, &memory).expect("runs");
     traces.into_iter().map(|(_, trace)| trace).collect()
 }
 
@@ -68,8 +71,8 @@ fn tracers_in_javascript_are_refused_with_a_reason() {
         tracer: Some(alloy_rpc_types_trace::geth::GethDebugTracerType::JsTracer("{}".into())),
         ..Default::default()
     };
-    let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
-    let error = replay(&chain.parent(), &built.block, None, options, budget);
+    let memory = CallMemory::of_trace(usize::MAX, &|_| true);
+    let error = replay(&chain.parent(), &built.block, None, options, &memory);
     assert!(matches!(&error, Err(TraceError::Tracer(text)) if text.contains("JS")), "{error:?}");
 }
 
@@ -92,44 +95,43 @@ fn deep(gas_limit: u64) -> (TestChain, crate::Built) {
 #[test]
 fn a_trace_ends_at_its_bound_in_bytes_and_says_what_to_do() {
     let (chain, built) = deep(1_500_000);
-    let traced = |options, max, reserve: &mut dyn FnMut(usize) -> bool| {
-        let budget = TraceBudget { max, reserve };
-        replay(&chain.parent(), &built.block, None, options, budget)
+    let traced = |options, max, reserve: &dyn Fn(usize) -> bool| {
+        let memory = CallMemory::of_trace(max, reserve);
+        replay(&chain.parent(), &built.block, None, options, &memory)
     };
     // 140 kB for each step on the full stack; 375,000 steps would be 52 GB.
-    let mut reserved = 0;
-    let count = &mut |bytes| {
-        reserved += bytes;
+    let reserved = Cell::new(0);
+    let count = |bytes| {
+        reserved.set(reserved.get() + bytes);
         true
     };
-    let error = traced(GethDebugTracingOptions::default(), 16 << 20, count).unwrap_err();
+    let error = traced(GethDebugTracingOptions::default(), 16 << 20, &count).unwrap_err();
     assert!(matches!(error, TraceError::TooLarge(max) if max == 16 << 20), "{error}");
     assert!(error.to_string().contains("disableStack"), "{error}");
-    assert!(reserved <= 16 << 20, "{reserved}");
+    assert!(reserved.get() <= 16 << 20, "{reserved:?}");
     // Whoever gives the room may refuse it at any time.
-    let (mut left, mut asked) = (3, 0);
-    let refuse = &mut |_| {
-        asked += 1;
-        left -= 1;
-        left > 0
+    let asked = Cell::new(0);
+    let refuse = |_| {
+        asked.set(asked.get() + 1);
+        asked.get() < 3
     };
-    let error = traced(GethDebugTracingOptions::default(), usize::MAX, refuse).unwrap_err();
+    let error = traced(GethDebugTracingOptions::default(), usize::MAX, &refuse).unwrap_err();
     assert!(matches!(error, TraceError::TooLarge(_)), "{error}");
-    assert_eq!(asked, 3);
+    assert_eq!(asked.get(), 3);
     // A few steps, or a tracer that shows none, take little of the same transaction.
     let mut few = GethDebugTracingOptions::default();
     few.config.limit = Some(10);
-    assert_eq!(traced(few, 1 << 20, &mut |_| true).unwrap().len(), 1);
+    assert_eq!(traced(few, 1 << 20, &|_| true).unwrap().len(), 1);
     let calls = tracer(GethDebugBuiltInTracerType::CallTracer);
-    assert_eq!(traced(calls, 1 << 20, &mut |_| true).unwrap().len(), 1);
+    assert_eq!(traced(calls, 1 << 20, &|_| true).unwrap().len(), 1);
 }
 
 /// At each step the words of a full stack take much more than the step itself.
 #[test]
 fn a_step_is_counted_with_its_stack() {
     let (chain, built) = deep(23_500);
-    let budget = TraceBudget { max: 16 << 20, reserve: &mut |_| true };
+    let memory = CallMemory::of_trace(16 << 20, &|_| true);
     let options = GethDebugTracingOptions::default();
-    let traced = replay(&chain.parent(), &built.block, None, options, budget);
+    let traced = replay(&chain.parent(), &built.block, None, options, &memory);
     assert!(matches!(traced, Err(TraceError::TooLarge(_))), "some 1,100 steps fit in 16 MiB");
 }
