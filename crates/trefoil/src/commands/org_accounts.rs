@@ -9,7 +9,7 @@ use trefoil_types::Address;
 use super::{
     arguments::account,
     org_arguments::{OrgArgs, OwnArgs},
-    transaction::TransactionArgs,
+    transaction::{TransactionArgs, TransactionSender},
 };
 use crate::{
     chain_client::governance::abi::GovernanceActions::{
@@ -70,7 +70,8 @@ impl OrgAccountsCommand {
                     .await
             }
             Self::Leave(transaction) => {
-                send(&transaction, chooseOrganisationCall { id: 0 }, "left").await
+                let sender = transaction.for_members().await?;
+                send(&sender, chooseOrganisationCall { id: 0 }, "left").await
             }
         }
     }
@@ -85,16 +86,15 @@ impl OrgArgs {
     ) -> Result<(), CommandError> {
         let sender = self.transaction.for_members().await?;
         let id = sender.organisation(Some(&self.org)).await?;
-        send(&self.transaction, call(id), done).await
+        send(&sender, call(id), done).await
     }
 }
 
 async fn send(
-    transaction: &TransactionArgs,
+    sender: &TransactionSender<'_>,
     call: impl SolCall,
     done: &str,
 ) -> Result<(), CommandError> {
-    let sender = transaction.for_members().await?;
     let Some(receipt) = sender.send(call, U256::ZERO).await? else { return Ok(()) };
     sender.report(&receipt, json!({ "done": done }), done);
     Ok(())
