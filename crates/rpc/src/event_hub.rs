@@ -218,9 +218,11 @@ impl EventHub {
             recent.first += 1;
         }
         drop(recent);
-        // With its notification, in which it stands as hex.
-        let bytes = 1_024 + 3 * tx.encode_2718_len();
-        self.txs.send(NewTx { tx, whole: OnceLock::new() }, bytes);
+        if self.txs.has_readers() {
+            // With its notification, in which it stands as hex.
+            let bytes = 1_024 + 3 * tx.encode_2718_len();
+            self.txs.send(NewTx { tx, whole: OnceLock::new() }, bytes);
+        }
     }
 
     /// The node's status changed.

@@ -219,11 +219,19 @@ async fn apart_from_checks(State(calls): State<Handle>, request: Request, next: 
     if is_health_check(&request) {
         return next.run(request).await;
     }
-    // Dropped with the request, and its work with it.
-    let mut work = JoinSet::new();
-    work.spawn_on(next.run(request), &calls);
     let failed = || StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    work.join_next().await.and_then(Result::ok).unwrap_or_else(failed)
+    run_on(&calls, next.run(request)).await.unwrap_or_else(failed)
+}
+
+/// Works on other threads. `None`: it failed.
+async fn run_on<T: Send + 'static>(
+    threads: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    // Dropped with the request, and its work with it: a client that is gone waits for nothing.
+    let mut running = JoinSet::new();
+    running.spawn_on(work, threads);
+    running.join_next().await?.ok()
 }
 
 /// A place among the [`limits::GZIPS_MAX`]: an extension of a response that may be compressed.
@@ -395,12 +403,9 @@ async fn answer_long(
     body: Vec<u8>,
 ) -> Option<RpcAnswer> {
     let (own, memory) = (rpc.clone(), account.clone());
-    // Dropped with the request, and its work with it: a client that is gone waits for nothing.
-    let mut work = JoinSet::new();
     let answer = async move { dispatch::answer(Caller::Http(&own, &account, source), &body).await };
-    work.spawn_on(answer, &rpc.long);
     let failed = || dispatch::refusal(&memory, RpcError::Internal("the request failed".into()));
-    work.join_next().await.and_then(|done| done.unwrap_or_else(|_| Some(failed())))
+    run_on(&rpc.long, answer).await.unwrap_or_else(|| Some(failed()))
 }
 
 // Its memory is claimed as it comes: a length that is only claimed takes none.
