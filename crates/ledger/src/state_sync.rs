@@ -16,6 +16,7 @@ mod frames;
 mod restore;
 mod sorter;
 mod state_file;
+mod state_rows;
 mod trail;
 mod trie_builder;
 
