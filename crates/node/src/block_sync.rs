@@ -17,8 +17,7 @@ use std::{
 use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
-use alloy_rlp::Encodable;
-use trefoil_ledger::{BodySize, Ledger};
+use trefoil_ledger::Ledger;
 use trefoil_types::{
     Attached, B256, Certificate, CertifiedBlock, Header, Height, Millis, Offence, PeerId,
     RecoveredBlock, Time, Transaction, TxError, limits,
@@ -52,9 +51,6 @@ const UNPROVEN_TXS_MAX: usize = 2_048;
 // A tenth of a wait: a liar that comes back for each request gains little.
 /// A peer that leaves so soon after it was asked has failed nobody.
 const AT_ONCE: Millis = Millis(300);
-// Small blocks cost their reading and their certificate.
-/// What a block counts at least in the budget of answers, and a look for one.
-pub(crate) const BLOCK_COST_MIN: usize = 4 * 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct BlockSync {
@@ -419,54 +415,6 @@ impl BlockSync {
         self.proven = None;
         self.distrust(now, peer);
     }
-}
-
-/// The bytes that an answer may have.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AnswerRoom {
-    pub all: usize,
-    /// The first block goes though it is larger than `all`, up to this.
-    pub first: usize,
-}
-
-// Attack: 32 bytes ask for an old block of 8 MiB for which there is no room. It was read before
-// that was known, in each step anew and on the node's thread, and nobody was charged for it. So
-// its size is looked at, and no block is read that is not sent.
-/// Final blocks for a peer, up to the tip and as many as there is room for, and what they cost;
-/// none if there is no room for the first.
-pub(crate) fn blocks_for(
-    ask: GetBlocks,
-    tip: Height,
-    room: AnswerRoom,
-    size_of: impl Fn(Height) -> Option<BodySize>,
-    read: impl Fn(Height) -> Option<CertifiedBlock>,
-) -> Option<(Blocks, usize)> {
-    let bytes_max = room.all.min(limits::CATCH_UP_BYTES_MAX);
-    // The request itself, even if there is no block for it.
-    let (mut blocks, mut bytes, mut txs, mut cost) = (Vec::new(), 0, 0, BLOCK_COST_MIN);
-    let count = ask.count.min(limits::CATCH_UP_BLOCKS_MAX);
-    let end = ask.from.saturating_add(count).min(tip + 1);
-    for height in ask.from.max(1)..end {
-        let Some(size) = size_of(height) else { break };
-        let block_cost = size.without_senders().max(BLOCK_COST_MIN);
-        txs += size.txs;
-        let is_over = bytes + size.without_senders() > bytes_max
-            || txs > limits::CATCH_UP_TXS_MAX
-            || cost + block_cost > bytes_max;
-        if is_over && !blocks.is_empty() {
-            break;
-        }
-        if blocks.is_empty() && block_cost > room.first {
-            return None;
-        }
-        let Some(block) = read(height) else { break };
-        // With its header and certificate. The senders were read, too.
-        let length = block.length();
-        bytes += length;
-        cost += length.max(size.bytes).max(BLOCK_COST_MIN);
-        blocks.push(block);
-    }
-    Some((Blocks { from: ask.from, blocks }, cost))
 }
 
 /// Whether a certificate is good for the block after the tip.

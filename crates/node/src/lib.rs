@@ -13,6 +13,7 @@
 //! It must never know: sockets, addresses and keys of peers, files, the time of day, and
 //! JSON-RPC. Recovering senders and writing checkpoints leave as a [`WorkerJob`].
 
+mod block_answers;
 mod block_index;
 mod block_producer;
 mod block_requests;

@@ -9,7 +9,8 @@ use trefoil_types::{
 
 use crate::{
     Effects, PeerCommand,
-    block_sync::{AnswerRoom, BLOCK_COST_MIN, ReadyBlock, SyncPosition, blocks_for, verify_next},
+    block_answers::{AnswerRoom, BLOCK_COST_MIN, blocks_for},
+    block_sync::{ReadyBlock, SyncPosition, verify_next},
     candidates::CandidateBody,
     jobs::RecoveryPurpose,
     node::Node,
