@@ -21,6 +21,7 @@ mod open_directories;
 mod open_store;
 mod put;
 mod remote;
+mod resource_index;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +46,7 @@ use self::{
     admission::Promises,
     metadata::{METADATA_FILE, now_s, read_metadata, write_metadata},
     open_directories::OpenDirectories,
+    resource_index::ResourceIndex,
 };
 pub use self::{
     admission::Reservation,
@@ -52,6 +54,7 @@ pub use self::{
     hashing::{Counted, files_below},
     metadata::{Metadata, PutOptions},
     open_store::{CHUNK, OpenStore},
+    resource_index::resources,
 };
 use crate::shared_tree::SharedTree;
 
@@ -85,55 +88,6 @@ enum Remains {
     /// What it says of itself is not so.
     Refused(String),
     Unreadable(String),
-}
-
-/// The resources that are here.
-#[derive(Debug, Default)]
-struct ResourceIndex {
-    metadata: BTreeMap<ContentId, Metadata>,
-    /// By the names of their parts between peers, see [`resources`].
-    ids: BTreeMap<Resource, ContentId>,
-    /// Those that are whole and for everyone.
-    open: BTreeSet<ContentId>,
-}
-
-impl ResourceIndex {
-    fn insert(&mut self, id: ContentId, metadata: Metadata) {
-        self.forget(id);
-        for resource in resources(id, &metadata.allow) {
-            self.ids.insert(resource, id);
-        }
-        self.set(id, metadata);
-    }
-
-    /// Sets the metadata of one that has the same list, or is new.
-    fn set(&mut self, id: ContentId, metadata: Metadata) {
-        match metadata.whole && metadata.allow.is_open() {
-            true => self.open.insert(id),
-            false => self.open.remove(&id),
-        };
-        self.metadata.insert(id, metadata);
-    }
-
-    /// `false`: it was not known.
-    fn forget(&mut self, id: ContentId) -> bool {
-        let Some(metadata) = self.metadata.remove(&id) else {
-            return false;
-        };
-        for resource in resources(id, &metadata.allow) {
-            self.ids.remove(&resource);
-        }
-        self.open.remove(&id);
-        true
-    }
-}
-
-/// The names of a resource's parts between peers: the part with most of the bytes comes
-/// first.
-pub fn resources(id: ContentId, allow: &AllowList) -> Vec<Resource> {
-    let tree = (id.kind == ResourceKind::Directory).then(|| Resource::tree(id.root));
-    let file = [Resource::file(id.root), Resource::hashes(id.root)];
-    tree.into_iter().chain(file).map(|part| part.among(allow)).collect()
 }
 
 impl ContentStore {
