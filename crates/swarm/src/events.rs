@@ -42,6 +42,8 @@ pub enum TaskEvent {
         peer: PeerId,
         connection: u64,
         resource: Resource,
+        /// How often stores had been closed for good when the opening began.
+        closings: u64,
         result: Result<Option<Arc<OpenStore>>, StoreError>,
         /// Of the Find, until it is answered.
         held: HeldBytes,
@@ -49,7 +51,7 @@ pub enum TaskEvent {
     /// A resource that a user of this node asked for was opened.
     OpenedForUser {
         request: StoreRequest,
-        /// How often stores had been closed for good when the opening began.
+        /// As of [`Self::Opened`].
         closings: u64,
         result: Result<Option<Arc<OpenStore>>, StoreError>,
     },

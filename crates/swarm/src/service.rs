@@ -230,12 +230,8 @@ impl SwarmService {
                     self.on_message(peer, message, held);
                 }
             }
-            TaskEvent::Opened { peer, connection, resource, result, held } => {
-                self.on_opened(resource, result);
-                if self.is_current(peer, connection) {
-                    self.answer_find(peer, resource);
-                }
-                drop(held);
+            TaskEvent::Opened { peer, connection, resource, closings, result, held } => {
+                self.on_opened(peer, connection, resource, closings, result, held);
             }
             TaskEvent::OpenedForUser { request, closings, result } => {
                 self.on_opened_for_user(request, closings, result);

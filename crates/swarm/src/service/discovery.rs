@@ -127,6 +127,7 @@ impl SwarmService {
         let Some(connected) = self.peers.get(&peer) else { return };
         let (own, connection) = (connected.opens.clone(), connected.streams.connection);
         let (all, store, events) = (self.opens.clone(), self.store.clone(), self.event_to.clone());
+        let closings = self.closings;
         task::spawn(async move {
             let _own = own.lock().await;
             let turn = all.lock().await;
@@ -136,7 +137,7 @@ impl SwarmService {
             let took = began.elapsed();
             drop(turn);
             // The service may have ended.
-            let opened = TaskEvent::Opened { peer, connection, resource, result, held };
+            let opened = TaskEvent::Opened { peer, connection, resource, closings, result, held };
             let _ = events.send(opened).await;
             if took >= OPEN_LONG {
                 sleep(took * OPEN_REST).await;
@@ -146,20 +147,28 @@ impl SwarmService {
 
     pub(super) fn on_opened(
         &mut self,
+        peer: PeerId,
+        connection: u64,
         resource: Resource,
+        closings: u64,
         result: Result<Option<Arc<OpenStore>>, StoreError>,
+        held: HeldBytes,
     ) {
-        match result {
-            // It may have been removed meanwhile, or opened otherwise.
-            Ok(Some(opened))
-                if self.store.has(resource, |_| true) && self.opened(resource).is_none() =>
-            {
-                if self.make_room(&opened) {
-                    self.add_store(&opened);
-                }
+        let is_connected = self.is_current(peer, connection);
+        if closings != self.closings {
+            if is_connected {
+                self.on_find(peer, resource, held);
             }
-            Ok(_) => {}
+            return;
+        }
+        match result {
+            // Without room for it the peer waits until it is open for somebody else.
+            Ok(Some(opened)) => drop(self.keep_open(opened, true)),
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, "cannot share what was here"),
+        }
+        if is_connected {
+            self.answer_find(peer, resource);
         }
     }
 

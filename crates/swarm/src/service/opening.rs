@@ -68,7 +68,10 @@ impl SwarmService {
         let _ = request.reply.send(answer);
     }
 
-    fn keep_open(
+    /// Keeps a store open that was opened beside the service, unless it is open by now or is not here
+    /// any more. Directories that are in use may leave no room for it; one that `yields` is not kept
+    /// then.
+    pub(super) fn keep_open(
         &mut self,
         opened: Arc<OpenStore>,
         yields: bool,
@@ -120,3 +123,6 @@ impl SwarmService {
         oldest.inspect(|resource| self.close(*resource, &FetchError::Removed)).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
