@@ -8,7 +8,7 @@ use revm::{
     context_interface::ContextTr,
     interpreter::{CreateInputs, CreateOutcome, Gas, InstructionResult, InterpreterResult},
 };
-use trefoil_types::Address;
+use trefoil_types::{Address, Unlisted};
 
 /// Whether the transaction that runs may create contracts. As an inspector it judges in an EVM
 /// that has no other place for it.
@@ -32,20 +32,13 @@ impl CreateGate {
     // constructor that reverts, which every factory knows, and hands the reason to its caller.
     /// The outcome of a create that is refused.
     pub(crate) fn refusal(&self, inputs: &CreateInputs) -> Option<CreateOutcome> {
-        let reason = refusal_text(self.barred?);
+        let reason = Unlisted::Deployer(self.barred?).to_string();
         let gas = Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit(), inputs.reservoir());
         let output = Bytes::from(Revert::from(reason).abi_encode());
         let result = InterpreterResult { result: InstructionResult::Revert, output, gas };
         let charged_create_state_gas = inputs.charged_create_state_gas();
         Some(CreateOutcome { result, address: None, charged_create_state_gas })
     }
-}
-
-/// What the sender of a create that is refused reads.
-pub(crate) fn refusal_text(sender: Address) -> String {
-    format!(
-        "sender {sender} is not on this network's list of deployers; an organisation proposes it with `trefoil org set allow {sender} --deploy`"
-    )
 }
 
 impl<CTX: ContextTr> Inspector<CTX> for CreateGate {

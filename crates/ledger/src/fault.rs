@@ -1,11 +1,10 @@
 //! Faults of a block or of a transaction in it, kept apart from a state that cannot be read.
 
 use revm::context::result::InvalidTransaction;
-use trefoil_types::{Address, B256, Header, Height};
+use trefoil_types::{B256, Header, Height, Unlisted};
 
 use crate::{
     LedgerError,
-    create_gate::refusal_text,
     evm::{EvmFault, invalid},
 };
 
@@ -67,12 +66,8 @@ pub(crate) enum TxFault {
     TooManyBlobs { max: u64 },
     #[error("blob transactions (type 3) are not supported by this network")]
     Blob,
-    #[error(
-        "sender {0} is not on this network's list of accounts; an organisation proposes it with `trefoil org set allow {0}`"
-    )]
-    NotAdmitted(Address),
-    #[error("{}", refusal_text(*.0))]
-    NoDeployer(Address),
+    #[error(transparent)]
+    Unlisted(#[from] Unlisted),
     #[error(transparent)]
     Ledger(LedgerError),
 }

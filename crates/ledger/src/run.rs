@@ -20,7 +20,9 @@ use revm::{
     handler::SYSTEM_ADDRESS,
     primitives::{KECCAK_EMPTY, hardfork::SpecId},
 };
-use trefoil_types::{Address, B256, Header, Receipt, Transaction, spec::GOVERNING_CONTRACT};
+use trefoil_types::{
+    Address, B256, Header, Receipt, Transaction, Unlisted, spec::GOVERNING_CONTRACT,
+};
 
 use crate::{
     BlockRules, Permissions, StateDiff, StateReader,
@@ -228,10 +230,10 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         let permissions = Permissions::in_force(self.state, &sender, accounts, deployers);
         let permissions = permissions.map_err(TxFault::Ledger)?;
         if !permissions.may_send() {
-            return Err(TxFault::NotAdmitted(sender));
+            return Err(Unlisted::Account(sender).into());
         }
         if tx.is_create() && !permissions.may_deploy() {
-            return Err(TxFault::NoDeployer(sender));
+            return Err(Unlisted::Deployer(sender).into());
         }
         Ok(permissions.create_gate(sender))
     }

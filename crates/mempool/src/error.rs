@@ -1,7 +1,7 @@
 //! Why a transaction is refused.
 
 use alloy_primitives::U256;
-use trefoil_types::Address;
+use trefoil_types::Unlisted;
 
 /// Why a transaction was not taken into the pool. The texts are those by which
 /// wallets classify errors (geth's words; see docs/rpc.md).
@@ -31,14 +31,8 @@ pub enum MempoolError {
     ChainId { got: u64, want: u64 },
     #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
     Unprotected,
-    #[error(
-        "sender {sender} is not on this network's list of accounts; an organisation proposes it with `trefoil org set allow {sender}`"
-    )]
-    NotAdmitted { sender: Address },
-    #[error(
-        "sender {sender} is not on this network's list of deployers; an organisation proposes it with `trefoil org set allow {sender} --deploy`"
-    )]
-    NoDeployer { sender: Address },
+    #[error(transparent)]
+    Unlisted(#[from] Unlisted),
     #[error("txpool is full")]
     PoolFull,
     #[error("{0}")]

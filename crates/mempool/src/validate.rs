@@ -6,7 +6,7 @@
 
 use alloy_consensus::Transaction as _;
 use alloy_primitives::U256;
-use trefoil_types::{Transaction, TxEnvelope, spec::Fork};
+use trefoil_types::{Transaction, TxEnvelope, Unlisted, spec::Fork};
 
 use crate::MempoolError;
 
@@ -134,10 +134,10 @@ impl TxRules {
     pub fn check_sender(&self, tx: &Transaction, sender: &SenderState) -> Result<(), MempoolError> {
         let address = tx.signer();
         if sender.is_barred {
-            return Err(MempoolError::NotAdmitted { sender: address });
+            return Err(Unlisted::Account(address).into());
         }
         if sender.deploys_nothing && tx.is_create() {
-            return Err(MempoolError::NoDeployer { sender: address });
+            return Err(Unlisted::Deployer(address).into());
         }
         let (next, got) = (sender.nonce, tx.nonce());
         if got < next {

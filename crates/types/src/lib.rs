@@ -25,6 +25,7 @@ pub mod offence;
 pub mod spec;
 pub mod time;
 pub mod turns;
+mod unlisted;
 pub mod validator;
 pub mod vote;
 
@@ -45,6 +46,7 @@ pub use offence::{BAN_AT, Offence};
 pub use spec::{ChainSpec, Kind, SpecError};
 pub use time::{Millis, Time};
 pub use turns::Turns;
+pub use unlisted::Unlisted;
 pub use validator::{Validator, ValidatorSet};
 pub use vote::{
     PolkaCertificate, Proposal, RoundCertificate, RoundVote, ValidatorSignature, Vote, VoteKind,
