@@ -86,6 +86,11 @@ impl HeavyTurns {
     pub fn free(&self) -> usize {
         self.table().free
     }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.table().sources.values().map(|own| own.waiting.len()).sum()
+    }
 }
 
 impl TurnTable {

@@ -32,7 +32,7 @@ use tokio::time::Sleep;
 
 use self::{
     counted_socket::CountedSocket,
-    memory::{FRAME_BYTES_MAX, MuxMemory, MuxPool, OURS_MAX, STREAMS_MAX},
+    memory::{FRAME_BYTES_MAX, MuxMemory, MuxPool, OURS_MAX, STREAMS_MAX, StreamWait},
 };
 
 /// Beyond the 256 KiB that each stream starts with, what a peer may have under way on one
@@ -146,6 +146,7 @@ impl AsyncRead for MuxStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        self.memory.waits(self.number, StreamWait::Bytes, cx);
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(bytes)) = read {
             self.memory.read(self.number, bytes);
@@ -162,6 +163,7 @@ impl AsyncWrite for MuxStream {
     ) -> Poll<io::Result<usize>> {
         let room = std::task::ready!(self.memory.poll_send_room(self.number, cx));
         let some = &buf[..buf.len().min(room)];
+        self.memory.waits(self.number, StreamWait::Window, cx);
         let accepted = Pin::new(&mut self.stream).poll_write(cx, some);
         if let Poll::Ready(Ok(bytes)) = accepted {
             self.memory.accepted(self.number, bytes);
@@ -290,13 +292,18 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Mux<C> {
         if deadline.poll_unpin(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        self.connection.poll_close(cx).map_err(io::Error::other)
+        let closed = self.connection.poll_close(cx).map_err(io::Error::other);
+        self.memory.closed();
+        closed
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+
+    use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
+    use tokio::time::timeout;
 
     use super::{frames::FrameBoundaries, memory::PEER_UNREAD_MAX, *};
 
@@ -440,6 +447,34 @@ mod tests {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// yamux would leave them waiting: for a window that never grows, for bytes that never come.
+    #[tokio::test]
+    async fn streams_that_wait_for_the_peer_end_when_this_side_closes() {
+        let peer = SlowPeer::default();
+        peer.takes.store(usize::MAX, Ordering::Relaxed);
+        let mut muxer = Mux::new(peer, yamux::Mode::Client, MuxPool::strangers());
+        let [mut writer, mut reader] = [(); 2].map(|()| {
+            let cx = &mut Context::from_waker(Waker::noop());
+            match Pin::new(&mut muxer).poll_outbound(cx) {
+                Poll::Ready(Ok(stream)) => stream,
+                _ => panic!("there are few"),
+            }
+        });
+        let write = tokio::spawn(async move { writer.write_all(&[7; 300 << 10]).await });
+        let read = tokio::spawn(async move { reader.read(&mut [0; 1]).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut muxer).poll(cx).is_pending());
+        }
+        assert!(!write.is_finished() && !read.is_finished());
+        poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx)).await.unwrap();
+        let ended = async { (write.await.unwrap(), read.await.unwrap()) };
+        let (written, bytes) = timeout(Duration::from_secs(20), ended).await.expect("woken");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::WriteZero);
+        assert_eq!(bytes.unwrap(), 0);
     }
 
     /// Whoever fills it, the muxer takes a vote, and sends it before what waits.

@@ -120,6 +120,15 @@ struct StreamBytes {
     unsent: usize,
     /// Whether this node opened it.
     is_ours: bool,
+    /// Who waits for bytes of the peer, and for its window.
+    waits: [Option<Waker>; 2],
+}
+
+/// What a stream may wait for in yamux.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StreamWait {
+    Bytes,
+    Window,
 }
 
 impl MuxPool {
@@ -269,6 +278,25 @@ impl MuxMemory {
         let of_stream = streams.get_mut(&stream).map_or(abandoned, |held| &mut held.unsent);
         *of_stream = of_stream.saturating_sub(bytes);
         self.leave(table, bytes);
+    }
+
+    /// The task that is about to wait for yamux on a stream.
+    pub fn waits(&self, stream: u32, wait: StreamWait, cx: &Context<'_>) {
+        let mut table = self.lock();
+        let Some(held) = table.streams.get_mut(&stream) else { return };
+        let waker = &mut held.waits[wait as usize];
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    // yamux ends a connection that fails and wakes all its streams. One that this side closes it
+    // ends too, but a stream that waits for the peer then waits for ever.
+    /// This side has closed the connection: whatever is asked of a stream from now on has ended.
+    pub fn closed(&self) {
+        let waits = |held: &mut StreamBytes| std::mem::take(&mut held.waits);
+        let wakers: Vec<_> = self.lock().streams.values_mut().flat_map(waits).flatten().collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     // A stream that waits for room would wait for ever: yamux wakes only those that wait for it.
