@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use alloy_consensus::Transaction as _;
+use alloy_consensus::{InMemorySize as _, Transaction as _};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{U256, map::B256Map};
 use serde::{Deserialize, Serialize};
@@ -45,14 +45,14 @@ impl Default for MempoolLimits {
             // Three blocks of the most transactions (`BLOCK_TXS_MAX`) and some.
             txs_max: 100_000,
             // Memory: as much as 32 of the largest blocks (`BLOCK_BYTES_MAX`). It binds before
-            // the count when transactions have more than 2.6 KB on average.
+            // the count when transactions take more than 2.6 KB on average.
             bytes_max: 256 << 20,
             // Attack: one funded account fills the pool with nonces that follow each other; when
             // its funds are gone with the first, the rest is worthless. To fill the pool takes 25
             // such accounts.
             txs_per_sender_max: 4_096,
             // Attack: one peer with many accounts crowds out what the others bring. Half of the
-            // pool is left for them.
+            // pool is left for them, of its bytes as well.
             txs_per_peer_max: 50_000,
         }
     }
@@ -65,6 +65,19 @@ type Worth = (bool, u128, u128);
 /// the youngest.
 type QueueTail = (Worth, Reverse<u64>, Address);
 
+/// What came from one peer and is here still.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerShare {
+    txs: usize,
+    /// In memory.
+    bytes: usize,
+}
+
+// Attack: the shortest authorisations of EIP-7702, of 27 bytes each, take five times as many when
+// they are decoded, and more in a list that has grown.
+/// What a transaction takes in memory beside itself: its entries in the orders and in the index.
+const INDEX_BYTES: usize = 256;
+
 #[derive(Debug, Default)]
 pub struct Mempool {
     limits: MempoolLimits,
@@ -73,7 +86,7 @@ pub struct Mempool {
     by_hash: B256Map<(Address, u64)>,
     heads: BTreeSet<QueueHead>,
     tails: BTreeSet<QueueTail>,
-    by_peer: BTreeMap<PeerId, usize>,
+    by_peer: BTreeMap<PeerId, PeerShare>,
     pending: usize,
     bytes: usize,
     arrivals: u64,
@@ -94,7 +107,7 @@ impl Mempool {
         self.by_hash.len() - self.pending
     }
 
-    /// The encoded length of all.
+    /// What all take in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -152,6 +165,7 @@ impl Mempool {
             tip: tx.priority_fee_or_price(),
             cost: rules.cost(&tx),
             bytes: tx.encode_2718_len(),
+            held: tx.inner().size() + size_of::<Pooled>() + INDEX_BYTES,
             arrival: self.arrivals,
             admitted_at: now,
             source,
@@ -159,10 +173,11 @@ impl Mempool {
         };
         self.make_room(&address, sender.nonce, &pooled)?;
         self.arrivals += 1;
-        self.bytes += pooled.bytes;
+        self.bytes += pooled.held;
         self.by_hash.insert(hash, (address, pooled.nonce));
         if let Some(peer) = source {
-            *self.by_peer.entry(peer).or_default() += 1;
+            let share = self.by_peer.entry(peer).or_default();
+            (share.txs, share.bytes) = (share.txs + 1, share.bytes + pooled.held);
         }
         self.change(address, |queue, removed| {
             queue.advance(sender.nonce, sender.balance, removed);
@@ -194,21 +209,23 @@ impl Mempool {
                 return Err(MempoolError::ReplacementUnderpriced);
             }
             // No more room is needed than the old one gives back.
-            if new.bytes <= old.bytes {
+            if new.held <= old.held {
                 return Ok(());
             }
-        } else {
-            let from_peer = new.source.and_then(|peer| self.by_peer.get(&peer));
-            if queue.map_or(0, |queue| queue.txs.len()) >= self.limits.txs_per_sender_max
-                || from_peer.is_some_and(|count| *count >= self.limits.txs_per_peer_max)
-            {
-                return Err(MempoolError::PoolFull);
-            }
+        } else if queue.map_or(0, |queue| queue.txs.len()) >= self.limits.txs_per_sender_max {
+            return Err(MempoolError::PoolFull);
+        }
+        let share = new.source.and_then(|peer| self.by_peer.get(&peer)).copied();
+        let share = share.unwrap_or_default();
+        if old.is_none() && share.txs >= self.limits.txs_per_peer_max
+            || new.source.is_some() && share.bytes + new.held > self.limits.bytes_max / 2
+        {
+            return Err(MempoolError::PoolFull);
         }
         let more = usize::from(old.is_none());
         let worth = (new.nonce <= end, new.tip, new.cap);
         while self.by_hash.len() + more > self.limits.txs_max
-            || self.bytes + new.bytes > self.limits.bytes_max
+            || self.bytes + new.held > self.limits.bytes_max
         {
             self.give_up_one(sender, new.nonce, worth)?;
         }
@@ -257,12 +274,12 @@ impl Mempool {
         }
         for pooled in removed {
             self.by_hash.remove(&pooled.hash);
-            self.bytes -= pooled.bytes;
+            self.bytes -= pooled.held;
             if let Some(peer) = pooled.source
-                && let Some(count) = self.by_peer.get_mut(&peer)
+                && let Some(share) = self.by_peer.get_mut(&peer)
             {
-                *count -= 1;
-                if *count == 0 {
+                (share.txs, share.bytes) = (share.txs - 1, share.bytes - pooled.held);
+                if share.txs == 0 {
                     self.by_peer.remove(&peer);
                 }
             }

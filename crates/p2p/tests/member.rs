@@ -326,7 +326,7 @@ fn said() -> Vec<Message> {
         Message::Blocks(Blocks { from: 1, blocks: vec![] }),
         Message::TxHashes(vec![B256::ZERO]),
         Message::GetTxs(vec![B256::ZERO]),
-        Message::Txs(vec![Default::default()]),
+        Message::Txs(vec![vec![7; 100].into()]),
     ]
 }
 

@@ -57,7 +57,11 @@ fn node(rpc: &Rpc, page: &mut Page) {
     page.family("trefoil_pool_transactions", "gauge", "Transactions in the pool.");
     page.sample("trefoil_pool_transactions", "{kind=\"pending\"}", status.pool_pending);
     page.sample("trefoil_pool_transactions", "{kind=\"queued\"}", status.pool_queued);
-    page.gauge("trefoil_pool_bytes", "Bytes of transactions in the pool.", status.pool_bytes);
+    page.gauge(
+        "trefoil_pool_bytes",
+        "What transactions in the pool take in memory, bytes.",
+        status.pool_bytes,
+    );
     let help = "Transactions committed since the start.";
     page.family("trefoil_transactions_total", "counter", help);
     page.sample("trefoil_transactions_total", "", rpc.events.committed_txs());

@@ -16,7 +16,7 @@ use crate::{
 /// Small, so that seeds meet the bounds.
 const POOL: MempoolLimits = MempoolLimits {
     txs_max: 64,
-    bytes_max: 64 << 10,
+    bytes_max: 128 << 10,
     txs_per_sender_max: 16,
     txs_per_peer_max: 32,
 };

@@ -813,7 +813,7 @@ fn only_what_cannot_be_honest_is_blamed_on_who_sent_a_transaction() {
     let honest = vec![raw(transfer(0, 0)), raw(transfer(1, 5_000))];
     cluster.inject(1, 0, Message::Txs(honest));
     assert!(cluster.seen.blames.is_empty(), "{:?}", cluster.seen.blames);
-    cluster.inject(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk")]));
+    cluster.inject(1, 0, Message::Txs(vec![Bytes::from_static(b"\x02junk of a peer")]));
     let blame =
         PeerCommand::Blame { peer: peer(1), offence: Offence::InvalidTransaction, relayed: true };
     assert_eq!(cluster.seen.blames, [blame]);

@@ -210,6 +210,13 @@ impl Message {
         out
     }
 
+    /// What the message of these bytes takes in memory beyond as many bytes, when it is decoded:
+    /// many short transactions take more than they have. 0 for what is no message.
+    pub fn unpacked_bytes(bytes: &[u8]) -> usize {
+        let Some((&kind, body)) = bytes.split_first() else { return 0 };
+        message_lists::check(kind, body).map_or(0, |held| held.saturating_sub(body.len()))
+    }
+
     /// Decodes exactly one message.
     ///
     /// # Errors

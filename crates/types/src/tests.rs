@@ -124,10 +124,13 @@ fn messages() -> [Message; 13] {
             }],
         }),
         Message::GetBodies(GetBodies { block: B256::ZERO, tx_hashes: vec![B256::ZERO] }),
-        Message::Bodies(Bodies { block: B256::ZERO, txs: vec![Bytes::from_static(b"tx")] }),
+        Message::Bodies(Bodies {
+            block: B256::ZERO,
+            txs: vec![Bytes::from_static(b"transaction")],
+        }),
         Message::TxHashes(vec![B256::ZERO]),
         Message::GetTxs(vec![]),
-        Message::Txs(vec![Bytes::from_static(b"tx")]),
+        Message::Txs(vec![Bytes::from_static(b"transaction")]),
         Message::Evidence(Box::new(evidence())),
     ]
 }

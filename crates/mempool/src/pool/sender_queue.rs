@@ -19,6 +19,8 @@ pub struct Pooled {
     pub cost: U256,
     /// Encoded length.
     pub bytes: usize,
+    /// What the pool holds for it in memory, bytes.
+    pub held: usize,
     /// The number of admissions before it; breaks ties.
     pub arrival: u64,
     pub admitted_at: Time,

@@ -1,6 +1,6 @@
 mod model;
 
-use alloy_consensus::{TxEip1559, TxLegacy, transaction::Recovered};
+use alloy_consensus::{TxEip1559, TxEip7702, TxLegacy, transaction::Recovered};
 use alloy_eips::{
     eip2930::{AccessList, AccessListItem},
     eip7702::{Authorization, SignedAuthorization},
@@ -368,6 +368,47 @@ fn one_sender_and_one_peer_have_their_shares() {
     // A share is given back when a block takes the transaction.
     pool.advance(&Address::repeat_byte(2), 1, U256::from(ETHER));
     let again = tx(4, 0, 100, 5);
+    assert_eq!(pool.admit(Time(0), again, Some(peer(1)), &rules(), &rich(0)), Ok(()));
+}
+
+/// A transaction of 513 of the shortest authorisations.
+fn authorising(sender: u8, nonce: u64) -> Transaction {
+    let nobody = Authorization { chain_id: U256::ZERO, address: Address::ZERO, nonce: 0 };
+    let signed = SignedAuthorization::new_unchecked(nobody, 0, U256::ONE, U256::ONE);
+    let tx = TxEip7702 {
+        chain_id: 7,
+        nonce,
+        gas_limit: 13_000_000,
+        max_fee_per_gas: 100,
+        to: Address::repeat_byte(sender),
+        authorization_list: vec![signed; 513],
+        ..TxEip7702::default()
+    };
+    from(sender, sign(tx))
+}
+
+/// Attack: lists whose items take several times as many bytes in memory as encoded.
+#[test]
+fn the_pool_counts_what_it_holds_in_memory() {
+    let mut pool = pool();
+    admit(&mut pool, authorising(1, 0), 0).unwrap();
+    let (pooled, _) = pool.iter().next().unwrap();
+    assert!(pooled.bytes < 20_000, "{}", pooled.bytes);
+    assert!(pool.bytes() >= 513 * size_of::<SignedAuthorization>(), "{}", pool.bytes());
+}
+
+#[test]
+fn one_peer_has_half_of_the_bytes() {
+    let mut pool = Mempool::new(MempoolLimits { bytes_max: 400_000, ..Default::default() });
+    let mut push = |sender, nonce, n| {
+        pool.admit(Time(0), authorising(sender, nonce), Some(peer(n)), &rules(), &rich(0))
+    };
+    assert_eq!([push(1, 0, 1), push(2, 0, 1)], [Ok(()), Ok(())]);
+    assert_eq!(push(3, 0, 1), Err(MempoolError::PoolFull));
+    assert_eq!(push(3, 0, 2), Ok(()));
+    // It is given back when a block takes the transaction.
+    pool.advance(&Address::repeat_byte(2), 1, U256::from(ETHER));
+    let again = authorising(4, 0);
     assert_eq!(pool.admit(Time(0), again, Some(peer(1)), &rules(), &rich(0)), Ok(()));
 }
 

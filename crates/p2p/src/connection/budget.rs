@@ -11,8 +11,8 @@
 //! are counted once: see `send_queue::Broadcasts`. What the muxer holds is counted below it:
 //! `mux::memory`.
 //!
-//! By arithmetic, not measured, 128 strangers make a node hold 225 MiB at most in all of these,
-//! 128 favoured peers 344 MiB: the sums are a test of this file.
+//! By arithmetic, not measured, 128 strangers make a node hold 271 MiB at most in all of these,
+//! 128 favoured peers 390 MiB: the sums are a test of this file.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil_types::{
-    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
+    limits::{CATCH_UP_TXS_READ_MAX, MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
     message_rule::{PROPOSAL, VAIN_SIGNATURES},
 };
@@ -110,6 +110,12 @@ const UNJUDGED_OUT: usize = MIB;
 // Attack: a peer that fills its reserve, ends its session and comes again under another name.
 const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2]);
 
+// Attack: messages full of the shortest transactions, each of which takes 64 bytes beside its own,
+// or 512 in a block.
+/// What the messages of all peers of one kind take beyond their bytes when they are decoded: as much
+/// as the longest answer of block sync.
+const UNPACKED: usize = 512 * CATCH_UP_TXS_READ_MAX;
+
 /// Connections, ends and refusals of one kind of peers that the node has not been told of.
 // A node that reads nothing is told no more, and takes no more connections.
 const EVENTS_MAX: usize = 1024;
@@ -128,6 +134,7 @@ pub(crate) struct SharedBudget {
     proposals: Arc<Semaphore>,
     credited: Arc<Semaphore>,
     inbound: [Arc<ReadPool>; LANE_COUNT],
+    unpacked: Arc<Semaphore>,
     answers: Arc<AnswerPool>,
     events: Arc<Semaphore>,
 }
@@ -154,7 +161,7 @@ pub(crate) struct PeerBudget {
 /// A part of a budget that is taken. Given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge(
-    #[expect(dead_code, reason = "held until it is dropped")] [Option<OwnedSemaphorePermit>; 3],
+    #[expect(dead_code, reason = "held until it is dropped")] [Option<OwnedSemaphorePermit>; 4],
 );
 
 /// The room of a frame that is being read.
@@ -198,6 +205,7 @@ impl SharedBudget {
             proposals: semaphore(PROPOSALS),
             credited: semaphore(CREDITED_PROPOSALS),
             inbound: LANES.map(|_| ReadPool::new(inbound)),
+            unpacked: semaphore(UNPACKED),
             answers: AnswerPool::new(outbound),
             events: semaphore(EVENTS_MAX),
         }
@@ -205,12 +213,16 @@ impl SharedBudget {
 
     /// Waits until the node may be told of one more event.
     pub async fn event(&self) -> Charge {
-        Charge([take(&self.events, 1).await, None, None])
+        Charge([take(&self.events, 1).await, None, None, None])
     }
 
     /// The same, if it may be told now.
     pub fn try_event(&self) -> Option<Charge> {
-        self.events.clone().try_acquire_owned().ok().map(|one| Charge([Some(one), None, None]))
+        self.events
+            .clone()
+            .try_acquire_owned()
+            .ok()
+            .map(|one| Charge([Some(one), None, None, None]))
     }
 }
 
@@ -329,10 +341,16 @@ impl FrameRoom {
         }
     }
 
-    /// The frame is here whole: what it holds until the node has read it.
-    pub fn finish(self) -> Charge {
+    /// The frame is here whole, and its message takes so many bytes beyond as many as it has: waits
+    /// for room for them. What it holds until the node has read it.
+    // What waits here holds its frame, and nobody whom it waits for waits for that.
+    pub async fn unpack(self, more: usize, budget: &PeerBudget) -> Charge {
+        let unpacked = match more {
+            0 => None,
+            more => take(&budget.shared.unpacked, more.min(UNPACKED)).await,
+        };
         let [steps, turn] = self.large.map_or([None, None], LargeFrame::finish);
-        Charge([self.own, self.of_all.or(steps), turn])
+        Charge([self.own, self.of_all.or(steps), turn, unpacked])
     }
 }
 
@@ -360,7 +378,7 @@ mod tests {
         // Two frames that come, and one that leaves (`clear/stream.rs`).
         let transport = 3 * FRAME_MAX;
         // A frame that is being decoded is held twice.
-        let read = LANE_COUNT * inbound + 2 * turns + proposals;
+        let read = LANE_COUNT * inbound + 2 * turns + proposals + UNPACKED;
         let written = outbound + broadcasts;
         PEERS * (reserves + own + transport) + read + written + muxers
     }
@@ -371,6 +389,6 @@ mod tests {
         let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, CREDITED_PROPOSALS]);
         let muxers = FAVOURED_UNREAD + FAVOURED_UNSENT;
         let favoured = all([OTHERS_IN, OTHERS_OUT, muxers, PROPOSALS]);
-        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [225, 344]);
+        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [271, 390]);
     }
 }

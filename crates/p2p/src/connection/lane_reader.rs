@@ -8,7 +8,10 @@ use std::{
 
 use libp2p::Stream;
 use tokio::time::sleep;
-use trefoil_types::{Offence, PeerId, Standing, message::Lane};
+use trefoil_types::{
+    Offence, PeerId, Standing,
+    message::{Lane, Message},
+};
 
 use crate::{
     config::Timing,
@@ -100,7 +103,7 @@ impl LaneReader {
         head.check()?;
         let mut room = self.budget.begin(self.lane, head.length).await;
         let bytes = frame::read_rest(stream, head, silence, Some(&mut room)).await?;
-        let charge = room.finish();
+        let charge = room.unpack(Message::unpacked_bytes(&bytes), &self.budget).await;
         self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         match LaneFrame::decode(&bytes)? {
             // The peer cannot know that it is not judged here: an honest one speaks as to any

@@ -40,7 +40,34 @@ async fn begin(budget: &PeerBudget, lane: Lane, length: usize, come: usize) -> F
 }
 
 async fn receive(budget: &PeerBudget, lane: Lane, length: usize) -> Charge {
-    begin(budget, lane, length, length).await.finish()
+    unpack(budget, lane, length, 0).await
+}
+
+/// A frame whose message takes so many bytes beyond as many as it has.
+async fn unpack(budget: &PeerBudget, lane: Lane, length: usize, more: usize) -> Charge {
+    begin(budget, lane, length, length).await.unpack(more, budget).await
+}
+
+/// Attack: 48 peers whose small frames were 11 MiB of short transactions each in memory.
+#[tokio::test]
+async fn messages_of_many_short_transactions_are_charged_as_they_are_in_memory() {
+    let shared = SharedBudget::strangers();
+    let hostile: Vec<_> = (0..48).map(|_| budget(&shared)).collect();
+    let mut held = vec![];
+    for (budget, _) in &hostile {
+        let message = unpack(budget, Lane::Consensus, 30 << 10, 3_000 * 512);
+        held.extend(timeout(SOON, message).await.ok());
+    }
+    assert!((20..=31).contains(&held.len()), "{}", held.len());
+    let (honest, _) = budget(&shared);
+    timeout(SOON, receive(&honest, Lane::Consensus, 256)).await.expect("votes take no more");
+    let (member, _) = budget(&SharedBudget::others());
+    timeout(SOON, unpack(&member, Lane::CatchUp, 4 << 20, 40 << 20)).await.expect("its own kind");
+    let waits = unpack(&honest, Lane::CatchUp, 4 << 20, 40 << 20);
+    tokio::pin!(waits);
+    assert!(timeout(SOON, &mut waits).await.is_err());
+    drop(held);
+    timeout(LIMIT, waits).await.expect("when the node has read them");
 }
 
 #[tokio::test]

@@ -228,7 +228,8 @@ fn transactions_that_nobody_asked_for_are_not_looked_at() {
     });
     let stranger = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
     let block = good.proposal.block;
-    let bodies = || Message::Bodies(Bodies { block, txs: vec![Bytes::from_static(b"\x02junk")] });
+    let bodies =
+        || Message::Bodies(Bodies { block, txs: vec![Bytes::from_static(b"\x02junk of a peer")] });
     cluster.inject(stranger, 2, bodies());
     assert_eq!(cluster.seen.blames, vec![], "it may be late: of this block nothing is known");
     cluster.inject(proposer, 2, Message::Proposal(good));

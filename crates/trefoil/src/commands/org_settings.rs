@@ -5,7 +5,7 @@ use alloy_primitives::U256;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_ledger::Parameter;
-use trefoil_types::Address;
+use trefoil_types::{Address, spec::Fork};
 
 use super::{
     arguments::{OnOff, Quorum, account, name, quorum},
@@ -176,6 +176,9 @@ pub enum OrgSetCommand {
         name: String,
         /// At least 100 blocks ahead of the last vote
         height: u64,
+        /// A name of a later program: those that do not know it stop before its height
+        #[arg(long)]
+        unknown: bool,
         #[command(flatten)]
         transaction: TransactionArgs,
     },
@@ -254,16 +257,16 @@ impl OrgSetCommand {
                 transaction.propose(permit(accounts, bits)).await
             }
             Self::Deny { accounts, transaction } => transaction.propose(permit(accounts, 0)).await,
-            Self::Fork { name, height, transaction } => {
+            Self::Fork { name, height, unknown, transaction } => {
+                require_known("rule set", &name, &Fork::ALL.map(Fork::name), unknown)?;
                 transaction.propose(scheduleForkCall { name, height }).await
             }
             Self::CancelFork { name, transaction } => {
                 transaction.propose(cancelForkCall { name }).await
             }
             Self::Parameter { name, value, from, unknown, transaction } => {
-                if value != 0 && !unknown {
-                    require_known(&name)?;
-                }
+                let known = Parameter::ALL.map(Parameter::name);
+                require_known("parameter", &name, &known, unknown || value == 0)?;
                 transaction.propose(setParameterCall { name, value, from }).await
             }
             Self::Quorum { part: Quorum { numerator, denominator }, transaction } => {
@@ -285,12 +288,17 @@ impl OrgSetCommand {
 }
 
 /// Mistake: a typing error in the name, by which all nodes stop at its height.
-fn require_known(name: &str) -> Result<(), CommandError> {
-    let known = Parameter::ALL.map(Parameter::name).join(", ");
-    Parameter::of_name(name).map(|_| ()).or_cure(
-        format!("this program knows no parameter {name} and would stop before its height"),
+fn require_known(
+    kind: &str,
+    name: &str,
+    known: &[&str],
+    unknown: bool,
+) -> Result<(), CommandError> {
+    (unknown || known.contains(&name)).then_some(()).or_cure(
+        format!("this program knows no {kind} {name} and would stop before its height"),
         format!(
-            "use one of {known}, or --unknown for one of a later program that all nodes run by then"
+            "use one of {}, or --unknown for one of a later program that all nodes run by then",
+            known.join(", ")
         ),
     )
 }
@@ -305,11 +313,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typing_error_in_the_name_of_a_parameter_is_refused() {
-        for known in Parameter::ALL {
-            assert!(require_known(known.name()).is_ok());
-        }
-        let refused = require_known("code_size").unwrap_err().to_string();
+    fn a_typing_error_in_the_name_of_a_parameter_or_rule_set_is_refused() {
+        let known = Parameter::ALL.map(Parameter::name);
+        assert!(known.iter().all(|name| require_known("parameter", name, &known, false).is_ok()));
+        assert!(require_known("rule set", "Osaka", &["osaka"], false).is_err());
+        assert!(require_known("rule set", "amsterdam", &["osaka"], true).is_ok());
+        let refused = require_known("parameter", "code_size", &known, false).unwrap_err();
+        let refused = refused.to_string();
         assert!(
             refused.contains("code_size") && refused.contains("code-size, tx-gas"),
             "{refused}"

@@ -181,6 +181,11 @@ fn empties(count: usize) -> Vec<u8> {
     list(&[vec![0xc0; count]])
 }
 
+/// The shortest lists that are long enough for transactions, and are none.
+fn shortest(count: usize) -> Vec<u8> {
+    list(&[list(&[vec![0xc0; 9]]).repeat(count)])
+}
+
 /// A commit certificate with so many signatures, of nobody.
 fn unsigned(signatures: usize) -> Vec<u8> {
     list(&[vec![1], vec![1], vec![1], empties(signatures)])
@@ -202,7 +207,7 @@ fn blocks(blocks: &[Vec<u8>]) -> Vec<u8> {
 
 // A list that is counted after it is decoded costs its memory first: 9 MiB of empty
 // transactions were 500 MB. That none of these decodes shows that they were counted before:
-// an empty list is no transaction, signature or hash.
+// an empty list is no signature or hash, and one of empty lists no transaction.
 #[test]
 fn every_list_is_counted_before_it_is_decoded() {
     let (txs, validators) = (limits::BLOCK_TXS_MAX, limits::VALIDATORS_MAX);
@@ -210,30 +215,30 @@ fn every_list_is_counted_before_it_is_decoded() {
         let (signed, header) = (empties(0), empties(0));
         list(&[signed, header, empties(hashes), attached(evidence, signatures), vec![1]])
     };
-    let of_block = |list_of: usize| list(&[vec![1], empties(list_of)]);
+    let of_block = |items| list(&[vec![1], items]);
     let of_rule = |rule: MessageRule, body: Vec<u8>| [vec![rule.kind], body].concat();
     let with_certificate = |certificate, attached| {
         let block = list(&[empties(0), empties(0), empties(0), empties(0)]);
         blocks(&[list(&[block, certificate, attached])])
     };
     let evidence = limits::BLOCK_EVIDENCE_MAX;
-    let (half, read) = (certified(empties(txs / 2 + 1)), limits::CATCH_UP_TXS_READ_MAX);
+    let (half, read) = (certified(shortest(txs / 2 + 1)), limits::CATCH_UP_TXS_READ_MAX);
     let too_many = [
         (of_rule(message_rule::PROPOSAL, proposal(txs + 1, 0, 0)), txs),
         (of_rule(message_rule::PROPOSAL, proposal(0, evidence + 1, 0)), evidence),
         (of_rule(message_rule::PROPOSAL, proposal(0, 0, validators + 1)), validators),
         (of_rule(message_rule::POLKA, unsigned(validators + 1)), validators),
         (of_rule(message_rule::ROUND, unsigned(2 * validators + 1)), 2 * validators),
-        (of_rule(message_rule::GET_BODIES, of_block(txs + 1)), txs),
-        (of_rule(message_rule::BODIES, of_block(txs + 1)), txs),
+        (of_rule(message_rule::GET_BODIES, of_block(empties(txs + 1))), txs),
+        (of_rule(message_rule::BODIES, of_block(shortest(txs + 1))), txs),
         (of_rule(message_rule::TX_HASHES, empties(4_097)), 4_096),
         (of_rule(message_rule::GET_TXS, empties(4_097)), 4_096),
-        (of_rule(message_rule::TXS, empties(4_097)), 4_096),
+        (of_rule(message_rule::TXS, shortest(4_097)), 4_096),
         (blocks(&vec![certified(empties(0)); 257]), 256),
-        (blocks(&[certified(empties(txs + 1))]), txs),
+        (blocks(&[certified(shortest(txs + 1))]), txs),
         // All blocks together: each alone has few.
         (blocks(&vec![half; read / (txs / 2 + 1) + 1]), read),
-        (blocks(&[certified(empties(9_000_000))]), txs),
+        (blocks(&[certified(shortest(900_000))]), txs),
         (blocks(&[certified(list(&[empties(limits::TX_BYTES_MAX + 1)]))]), limits::TX_BYTES_MAX),
         (with_certificate(unsigned(validators + 1), attached(0, 0)), validators),
         (with_certificate(unsigned(0), attached(evidence + 1, 0)), evidence),
@@ -252,11 +257,47 @@ fn every_list_is_counted_before_it_is_decoded() {
     }
     // At the limit they are looked at, and are nothing.
     for bytes in [
-        blocks(&[certified(empties(txs))]),
+        blocks(&[certified(shortest(txs))]),
         of_rule(message_rule::PROPOSAL, proposal(txs, evidence, validators)),
-        of_rule(message_rule::TXS, empties(4_096)),
+        of_rule(message_rule::TXS, shortest(4_096)),
     ] {
         let refused = Message::decode(&bytes);
         assert!(matches!(refused, Err(MessageError::Malformed { .. })), "{refused:?}");
     }
+}
+
+/// Attack: 9 MiB of items of one byte, each of which takes an allocation.
+#[test]
+fn what_is_shorter_than_any_transaction_is_not_decoded() {
+    let too_short = Err(alloy_rlp::Error::InputTooShort);
+    for (rule, body) in [
+        (message_rule::TXS, list(&[list(&[vec![7; 8]])])),
+        (message_rule::BODIES, list(&[vec![1], list(&[vec![0x80]])])),
+        (message_rule::BLOCKS, list(&[vec![1], list(&[certified(list(&[vec![0xc0]]))])])),
+    ] {
+        let refused = Message::decode(&[vec![rule.kind], body].concat());
+        let refused = refused.map_err(|error| match error {
+            MessageError::Malformed { reason, .. } => reason,
+            other => panic!("{other}"),
+        });
+        assert_eq!(refused, too_short, "{}", rule.name);
+    }
+}
+
+/// What waits for the node is charged as it is in memory.
+#[test]
+fn many_short_transactions_take_more_than_their_bytes() {
+    let of_txs = |count: usize, bytes: usize| Message::Txs(vec![vec![7; bytes].into(); count]);
+    let unpacked = |message: Message| Message::unpacked_bytes(&message.encode());
+    assert_eq!(unpacked(of_txs(4_096, 9)), 4_096 * 64);
+    assert_eq!(unpacked(of_txs(10, 100_000)), 10 * 64);
+    let in_block = blocks(&[certified(shortest(100))]);
+    assert_eq!(Message::unpacked_bytes(&in_block), 100 * 512);
+    let others = messages()
+        .into_iter()
+        .filter(|message| !matches!(message, Message::Txs(_) | Message::Bodies(_)));
+    for message in others {
+        assert_eq!(unpacked(message), 0);
+    }
+    assert_eq!(Message::unpacked_bytes(&[]), 0);
 }

@@ -158,8 +158,8 @@ proptest! {
             let running = model.entries.iter().filter(|e| model.runs(e)).count();
             prop_assert_eq!(pool.pending(), running);
             prop_assert_eq!(pool.queued(), model.entries.len() - running);
-            let bytes: usize = model.entries.iter().map(|e| e.tx.encode_2718_len()).sum();
-            prop_assert_eq!(pool.bytes(), bytes);
+            let held: usize = pool.iter().map(|(pooled, _)| pooled.held).sum();
+            prop_assert_eq!(pool.bytes(), held);
             for base_fee in [0u64, 15, 30] {
                 let order: Vec<B256> =
                     pool.best(base_fee, Time(0)).map(|pooled| pooled.hash).collect();

@@ -126,7 +126,7 @@ struct StreamBytes {
 
 /// What a stream may wait for in yamux.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum StreamWait {
+pub(crate) enum StreamWait {
     Bytes,
     Window,
 }

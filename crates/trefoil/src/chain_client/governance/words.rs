@@ -1,10 +1,12 @@
 //! An action in words: the effect of a proposal that passes.
 
+use std::str::FromStr as _;
+
 use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolInterface as _;
 use trefoil_ledger::Parameter;
 use trefoil_os::keystore::SealingKey;
-use trefoil_types::{Address, PeerId, PublicKey};
+use trefoil_types::{Address, PeerId, PublicKey, spec::Fork};
 
 use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
 
@@ -100,7 +102,12 @@ fn known(
             "a vote passes with more than {}/{} of the organisations",
             a.numerator, a.denominator
         ),
-        A::scheduleFork(a) => format!("the rules of {} hold from height {}", a.name, a.height),
+        A::scheduleFork(a) => format!(
+            "the rules of {} hold from height {}{}",
+            a.name,
+            a.height,
+            stop_before(Fork::from_str(&a.name).is_ok(), a.height)
+        ),
         A::setParameter(a) if a.value == 0 => {
             format!("{} is what the rule set says, {}", a.name, after_notice(a.from))
         }
@@ -109,7 +116,7 @@ fn known(
             a.name,
             a.value,
             after_notice(a.from),
-            stop_before(&a.name, a.from)
+            stop_before(Parameter::of_name(&a.name).is_some(), a.from)
         ),
         A::cancelFork(a) => format!("call off the rules of {}", a.name),
         A::prove(_)
@@ -165,11 +172,11 @@ fn after_notice(height: u64) -> String {
 }
 
 /// An approver learns of a typing error, or that programs must be updated first.
-fn stop_before(parameter: &str, height: u64) -> String {
-    match (Parameter::of_name(parameter), height) {
-        (Some(_), _) => String::new(),
-        (None, 0) => "; this program does not know it and stops before that block".into(),
-        (None, height) => {
+fn stop_before(is_known: bool, height: u64) -> String {
+    match (is_known, height) {
+        (true, _) => String::new(),
+        (false, 0) => "; this program does not know it and stops before that block".into(),
+        (false, height) => {
             format!("; this program does not know it and stops before block {height}")
         }
     }
