@@ -61,7 +61,7 @@ impl NetHandle {
     }
 
     /// Dials a peer once, if it is not connected; `teller` is the peer that told of it, if one did.
-    /// Of many at a time some are dropped.
+    /// Unless it is [kept](Self::keep), it is left soon. Of many at a time some are dropped.
     pub fn dial(&self, peer: PeerId, address: SocketAddr, teller: Option<PeerId>) {
         let _ = self.0.commands.try_send(NetCommand::Dial { peer, address, teller });
     }

@@ -147,7 +147,10 @@ impl Service {
 
     fn handle_command(&mut self, command: NetCommand) {
         match command {
-            NetCommand::Dial { peer, address, teller } => self.dial_once(peer, address, teller),
+            NetCommand::Dial { peer, address, teller } if self.may_be_at(address, teller) => {
+                self.dial_for_search(peer, address);
+            }
+            NetCommand::Dial { .. } => {}
             NetCommand::Search(root) => self.providers().into_iter().for_each(|it| it.search(root)),
         }
     }

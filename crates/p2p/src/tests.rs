@@ -45,7 +45,7 @@ fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
-fn peer(n: u8) -> PeerId {
+pub(crate) fn peer(n: u8) -> PeerId {
     PeerId(key(n).public())
 }
 

@@ -106,9 +106,10 @@ impl ConnectionTable {
         self.favour(validators);
     }
 
-    /// A block that the peer gave was verified: if it is on trial, it has time anew.
+    /// Something that the peer gave was verified: if it is on trial, it has time anew.
     pub fn brought(&mut self, peer: PeerId, now: Instant) {
         for connection in self.connections.values_mut().filter(|it| it.peer == Some(peer)) {
+            connection.brought = Some(now);
             if let Some(trial) = &mut connection.trial {
                 trial.renew(now);
                 self.doubts.extend(peer, now);

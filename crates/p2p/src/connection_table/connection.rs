@@ -38,12 +38,15 @@ pub(crate) enum Stage {
 /// What this node dialled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DialReason {
-    /// A configured peer, or one that somebody named.
+    /// A configured peer, or a provider that a search found.
     Named,
     /// An address of the book.
     Candidate,
-    /// A search, which leaves it soon; `kept`: unless it turned out to be of other use.
+    /// A search, or a peer's word for who has something: it is left soon; `kept`: unless it turned
+    /// out to be of other use.
     Search { since: Instant, kept: bool },
+    /// Of such a dial, when it has stayed.
+    Kept,
 }
 
 /// What the service answers a session that asks whether messages may pass: a queue if so,
@@ -69,6 +72,8 @@ pub(crate) struct Connection {
     pub(super) took: Duration,
     /// When it last was the first to tell of something good.
     pub(super) useful: Option<Instant>,
+    /// When something that it gave was last verified: blocks, or content.
+    pub brought: Option<Instant>,
     /// As proven; of a dial, as expected before.
     pub peer: Option<PeerId>,
     /// As judged. Before, and in vain, a member is unjudged.
@@ -111,6 +116,7 @@ impl Connection {
             spoke: false,
             took: Duration::ZERO,
             useful: None,
+            brought: None,
             peer: None,
             standing,
             certificate: None,

@@ -94,10 +94,10 @@ impl Service {
         })
     }
 
-    /// Dials a peer that `teller` named, unless it is here or unwanted.
-    pub(super) fn dial_once(&mut self, peer: PeerId, address: SocketAddr, teller: Option<PeerId>) {
+    /// Dials a provider that a search found, unless it is here or unwanted.
+    pub(super) fn dial_once(&mut self, peer: PeerId, address: SocketAddr) {
         self.peer_table.keep(peer);
-        if self.may_be_at(address, teller) {
+        if self.may_be_at(address, None) {
             self.dial_named(peer, address);
         }
     }
@@ -158,7 +158,8 @@ impl Service {
         let Some(finder) = self.finder.clone() else { return };
         let shared = self.peer_table.clone();
         let lasting = |connection: &Connection| {
-            connection.has_session() && connection.dialled_for == Some(DialReason::Named)
+            let stays = [Some(DialReason::Named), Some(DialReason::Kept)];
+            connection.has_session() && stays.contains(&connection.dialled_for)
         };
         let others = lock(&shared.connections)
             .iter()

@@ -1,5 +1,5 @@
-//! Connections that a search for providers asks for: few at a time, and left
-//! soon, unless they turn out to be of other use.
+//! Connections that a search for providers asks for, or a peer that tells who has a resource: few
+//! at a time, and left soon, unless they turn out to be of other use; then so many stay.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use trefoil_types::PeerId;
 
 use super::{Service, dials::WaitingDial};
 use crate::{
-    connection_table::{ConnectionTable, DialReason, lock},
+    connection_table::{Connection, ConnectionTable, DialReason, lock},
     discovery::providers::{Providers, ProvidersEvent},
     inbound_limits::slots::SocketId,
     transport::libp2p_types,
@@ -19,6 +19,11 @@ use crate::{
 /// At a time; a new one ends the oldest.
 // Each costs a connection and a handshake (ADR 19), and a search asks a few peers at a time.
 const SEARCH_DIALS_MAX: usize = 32;
+
+// Attack: peers that name others without end, each of which says that it has something. This node
+// dialled eight a second of them, and kept them, until it had no descriptor left.
+/// How many of them stay that turned out to be of other use.
+const KEPT_MAX: usize = 64;
 
 /// A search waits so long for a peer's hello.
 // A search has 10 s in all (`SEARCH_MAX`): one dead address must not take most of it.
@@ -47,7 +52,7 @@ impl Service {
                 let dialled =
                     lock(&self.peer_table.connections).search_dials().any(|dial| dial.peer == peer);
                 if let Some(address) = address.filter(|_| !dialled) {
-                    self.dial_once(peer, address, None);
+                    self.dial_once(peer, address);
                 }
             }
             ProvidersEvent::Misdeed(peer, offence) => {
@@ -57,7 +62,7 @@ impl Service {
         }
     }
 
-    /// Dials a peer that a search asks for, unless it is dialled now, or was just before.
+    /// Dials a peer that a search asks for, or that a peer named, unless it is dialled now, or was just before.
     pub(super) fn dial_for_search(&mut self, peer: PeerId, address: SocketAddr) {
         if lock(&self.peer_table.connections).search_dials().any(|dial| dial.peer == peer) {
             return;
@@ -133,6 +138,52 @@ impl ConnectionTable {
         if connection.is_search_only() {
             connection.kill_switch.stop("the search is over");
         }
-        connection.dialled_for = Some(DialReason::Named);
+        connection.dialled_for = Some(DialReason::Kept);
+        self.leave_kept();
+    }
+
+    /// If too many stay, the one leaves that never brought anything, or not for the longest time.
+    fn leave_kept(&mut self) {
+        let stays = |it: &&Connection| {
+            let left = it.kill_switch.reason().is_some();
+            it.dialled_for == Some(DialReason::Kept) && !it.favoured && !left
+        };
+        let kept = || self.iter().map(|(_, it)| it).filter(stays);
+        let least = kept().min_by_key(|it| (it.brought, it.since));
+        if let Some(least) = least.filter(|_| kept().count() > KEPT_MAX) {
+            least.kill_switch.stop("others are of more use");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::swarm::ConnectionId;
+
+    use super::*;
+    use crate::tests::peer;
+
+    /// Each says that it has something, and is left when the next ones have proved to be of more use.
+    #[test]
+    fn of_peers_that_others_named_so_many_stay() {
+        let (mut table, now) = (ConnectionTable::new(None, [], None), Instant::now());
+        let count = KEPT_MAX as u8 + 10;
+        for n in 0..count {
+            let (id, address) = (ConnectionId::new_unchecked(n.into()), ([10, 0, 0, n], 1).into());
+            let since = now + Duration::from_secs(n.into());
+            let reason = DialReason::Search { since, kept: true };
+            assert!(table.begin_dial(id, Some(peer(n)), address, reason, since));
+            if n < 5 {
+                table.brought(peer(n), since);
+            }
+            let id = table.of_swarm(id).expect("it has begun");
+            table.end_search_dial(id);
+        }
+        let left = |n: u8| {
+            let id = table.of_swarm(ConnectionId::new_unchecked(n.into()));
+            id.and_then(|id| table.get(id)).is_none_or(|it| it.kill_switch.reason().is_some())
+        };
+        let left: Vec<u8> = (0..count).filter(|n| left(*n)).collect();
+        assert_eq!(left, (5..15).collect::<Vec<_>>(), "the oldest that brought nothing");
     }
 }

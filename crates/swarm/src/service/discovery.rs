@@ -240,11 +240,9 @@ impl SwarmService {
     }
 
     /// Bytes that were asked for came and verified: a peer that is not judged yet gives a
-    /// newcomer the files that it needs to judge it.
+    /// newcomer the files that it needs to judge it, and one that others named is of use.
     pub(super) fn on_verified(&self, peer: PeerId) {
-        if !self.is_judged(peer) {
-            self.net.brought(peer);
-        }
+        self.net.brought(peer);
     }
 
     pub(super) fn offer(&mut self, peer: PeerId, resource: Resource) {
