@@ -385,7 +385,7 @@ impl NodeThread {
                     ledger.checkpointed(done);
                     self.checkpointing = false;
                 }
-                Some(Done::Recovered { .. }) => {}
+                Some(Done::Recovered { .. } | Done::Refused { .. }) => {}
                 None => return,
             }
         }

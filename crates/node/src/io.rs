@@ -62,6 +62,10 @@ pub enum Done {
         id: u64,
         txs: Vec<Result<Transaction, TxError>>,
     },
+    /// Not recovered: others that its peer sent are no transactions.
+    Refused {
+        id: u64,
+    },
     Checkpointed(CheckpointDone),
 }
 

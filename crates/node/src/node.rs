@@ -152,6 +152,11 @@ impl Node {
             Input::Disconnected(peer) => self.disconnected(now, &peer),
             Input::Message { peer, message } => self.message(now, peer, message, effects),
             Input::Done(Done::Recovered { id, txs }) => self.recovered(now, id, txs, effects),
+            Input::Done(Done::Refused { id }) => {
+                if let Some(RecoveryPurpose::Gossip { peer, hashes }) = self.jobs.close(id) {
+                    self.tx_gossip.note_refused(&peer, &hashes);
+                }
+            }
             Input::Done(Done::Checkpointed(done)) => {
                 effects.prune_journal = Some(done.height);
                 self.ledger.checkpointed(done);

@@ -144,6 +144,12 @@ impl TxGossip {
         }
     }
 
+    /// Nobody looked at transactions that a peer sent: another may bring them.
+    pub fn note_refused(&mut self, peer: &PeerId, hashes: &[B256]) {
+        self.note_recovered(peer, hashes);
+        hashes.iter().for_each(|hash| _ = self.recent.remove(hash));
+    }
+
     /// The bytes of what is out for recovery, by the peers that sent it.
     pub fn recovering_bytes(&self) -> &PeerBytes {
         &self.recovering_bytes

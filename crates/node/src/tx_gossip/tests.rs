@@ -95,3 +95,18 @@ fn what_has_no_room_is_not_hashed() {
     assert!(gossip.on_txs(peer(1), 2, vec![raw(9)], &pool).is_empty());
     assert!(gossip.wanted.contains_key(&wanted[0]));
 }
+
+/// A liar sends a true transaction beside others that are none: it is not forgotten for that.
+#[test]
+fn what_was_refused_may_come_of_another_peer() {
+    let (mut gossip, pool) = (TxGossip::default(), Mempool::new(MempoolLimits::default()));
+    let raw = Bytes::from(vec![7; 100]);
+    for n in [1, 2] {
+        let jobs = gossip.on_txs(peer(n), 2, vec![raw.clone()], &pool);
+        let [(hashes, _)] = &jobs[..] else { panic!("{jobs:?}") };
+        gossip.note_refused(&peer(n), hashes);
+        assert_eq!(gossip.recovering_bytes().all(), 0);
+    }
+    gossip.on_txs(peer(3), 2, vec![raw.clone()], &pool);
+    assert!(gossip.on_txs(peer(1), 2, vec![raw], &pool).is_empty(), "it is out for recovery");
+}
