@@ -4,12 +4,15 @@
 //! that thread's bounded lane. What always holds: a caller that learns of a block
 //! (by an event or a reply) finds it in [`RpcBackend::snapshot`] already.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc, time::Duration};
 
 use alloy_consensus::transaction::SignerRecoverable;
 use alloy_primitives::Bytes;
 use rayon::ThreadPool;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc, oneshot, watch},
+    time::sleep,
+};
 use trefoil_crypto::NodeCertificate;
 use trefoil_ledger::Snapshot;
 use trefoil_node::{Call, Event, NodeStatus, Reply};
@@ -24,6 +27,9 @@ pub const CALLS_MAX: usize = 4_096;
 // admissions are lost to subscriptions.
 /// Events that a subscriber may be behind before its receiver reports a lag.
 pub const EVENTS_MAX: usize = 8_192;
+
+/// So long a call waits for a node that lacks room on its disk.
+pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(2);
 
 // Attack: 512 WebSockets with 64 requests each, before the transactions of a proposal. 64 are 3 ms
 // of a core.
@@ -68,12 +74,17 @@ pub struct NodeCall {
 }
 
 /// Why the node did not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     #[error("the node is overloaded: {CALLS_MAX} calls are waiting; try again")]
     Overloaded,
     #[error("the node is stopping")]
     Stopping,
+    #[error(
+        "the node waits for its disk: {0}; what it was asked, it does when there is room: a \
+         transaction may still be taken"
+    )]
+    LacksRoom(String),
 }
 
 impl RpcBackend {
@@ -103,7 +114,8 @@ impl RpcBackend {
     /// Asks the node's thread.
     ///
     /// # Errors
-    /// When too many calls wait already, or the node stops.
+    /// When too many calls wait already, the node stops, or it lacks room on its disk and did not
+    /// answer within [`ROOM_WAIT_MAX`].
     pub async fn call(&self, call: Call) -> Result<Reply, Unanswered> {
         let (reply, answer) = oneshot::channel();
         // Refused at once instead of waited for: a queue of waiting callers has no bound.
@@ -111,7 +123,27 @@ impl RpcBackend {
             mpsc::error::TrySendError::Full(_) => Unanswered::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
         })?;
-        answer.await.map_err(|_| Unanswered::Stopping)
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|_| Unanswered::Stopping),
+            why = self.waits_for_room() => Err(Unanswered::LacksRoom(why)),
+        }
+    }
+
+    // While the ledger alone lacks room, the node goes on in memory and answers at once.
+    /// Why there is no room on the disk, after there was none for [`ROOM_WAIT_MAX`].
+    async fn waits_for_room(&self) -> String {
+        let mut reason = self.lacks_room.clone();
+        loop {
+            if reason.wait_for(Option::is_some).await.is_err() {
+                // Whoever asks learns that the node stops.
+                return pending().await;
+            }
+            sleep(ROOM_WAIT_MAX).await;
+            if let Some(why) = reason.borrow_and_update().clone() {
+                return why;
+            }
+        }
     }
 
     /// Decodes a wallet's raw transaction and recovers its sender, on a worker.

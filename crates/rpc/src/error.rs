@@ -129,7 +129,7 @@ impl From<LedgerError> for RpcError {
 impl From<Unanswered> for RpcError {
     fn from(error: Unanswered) -> Self {
         match error {
-            Unanswered::Overloaded => Self::Busy(error.to_string()),
+            Unanswered::Overloaded | Unanswered::LacksRoom(_) => Self::Busy(error.to_string()),
             Unanswered::Stopping => Self::Internal(error.to_string()),
         }
     }

@@ -37,7 +37,7 @@ use tokio::{
     runtime::{self, Handle, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tower_http::{
     CompressionLevel,
@@ -366,15 +366,14 @@ async fn call(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
     }
 }
 
-/// Answers what is in a request's body, which must be here within [`limits::READ_TIME_MAX`].
+/// Answers what is in a request's body, which must keep the pace of [`limits::read_time`].
 pub async fn respond(caller: Caller<'_>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let connection = parts.extensions.get::<Arc<HttpConnection>>();
     connection.inspect(|connection| connection.receives());
-    let (body, _claim) = match timeout(limits::READ_TIME_MAX, gather(body, caller)).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(refused)) => return refused,
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    let (body, _claim) = match gather(body, caller).await {
+        Ok(read) => read,
+        Err(refused) => return refused,
     };
     connection.inspect(|connection| connection.received());
     // A body that never ends must not keep a place: such a request takes one when it is whole.
@@ -411,10 +410,18 @@ async fn answer_long(
 // Its memory is claimed as it comes: a length that is only claimed takes none.
 /// The bytes of a body.
 async fn gather(body: Body, caller: Caller<'_>) -> Result<(Vec<u8>, Claim), Response> {
-    let (max, memory) = (caller.limits().body_bytes, caller.memory());
+    let (limits, memory) = (caller.limits(), caller.memory());
+    let max = limits.body_bytes;
     let mut claim = memory.claim_anyway(0);
     let (mut bytes, mut parts) = (Vec::new(), body.into_data_stream());
-    while let Some(part) = parts.next().await {
+    let began = Instant::now();
+    loop {
+        let until = began + limits::read_time(limits.body_time, bytes.len());
+        let part = match timeout_at(until, parts.next()).await {
+            Ok(Some(part)) => part,
+            Ok(None) => return Ok((bytes, claim)),
+            Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        };
         let part = part.ok().filter(|part: &Bytes| bytes.len() + part.len() <= max);
         let Some(part) = part else {
             let text = format!("the request was cut off, or is over {max} bytes\n");
@@ -426,7 +433,6 @@ async fn gather(body: Body, caller: Caller<'_>) -> Result<(Vec<u8>, Claim), Resp
         }
         bytes.extend_from_slice(&part);
     }
-    Ok((bytes, claim))
 }
 
 /// JSON-RPC's answer as a response; a notification has none.

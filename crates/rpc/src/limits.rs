@@ -84,8 +84,14 @@ pub const ROOM_TIME_MAX: Duration = Duration::from_secs(5);
 /// Answers that are compressed at once.
 pub const GZIPS_MAX: usize = 64;
 // Slowloris: a client that sends a byte now and then would hold its connection for ever.
-/// Time for each of these to come: the first byte, from the accept on; a request's head; its body.
+/// Time for each of these to come: the first byte, from the accept on; a request's head; the first
+/// bytes of its body or of a WebSocket's message.
 pub const READ_TIME_MAX: Duration = Duration::from_secs(30);
+// A flat 30 s for all of it refused 10 MiB to whoever has less than 3 Mbit/s. At this pace they take
+// eleven minutes; who sends more slowly is let go as soon as that is certain, and a byte a second
+// after 30 s.
+/// Bytes of a body or message that give its sender one second more.
+pub const READ_BYTES_PER_SECOND: usize = 16 << 10;
 // A head is read into memory whole, on each of the connections.
 /// Bytes of a request's head, and of what is read or written at a time.
 pub const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -105,12 +111,19 @@ pub const TRACE_BYTES_MAX: usize = 64 << 20;
 /// The node is asked for its pool no more often; whoever asks meanwhile shares the next list.
 pub const POOL_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a body or message may take of which so many bytes came, if its first may take so long.
+pub fn read_time(first: Duration, bytes: usize) -> Duration {
+    first + Duration::from_secs((bytes / READ_BYTES_PER_SECOND) as u64)
+}
+
 /// The limits that tests reach by setting them low.
 #[derive(Clone, Debug)]
 pub struct Limits {
     // It is read into memory whole before it is parsed.
     /// A request's body, bytes.
     pub body_bytes: usize,
+    /// Time for the first of them to come; more of them have more ([`read_time`]).
+    pub body_time: Duration,
     // Twice its memory is kept for the socket's life (`ws_input`). A transaction of 128 KiB is 256 KiB
     // of hex, and a full batch (`batch`) of calls with 2 KiB of data each is 4 MiB; what is longer has
     // POST. geth takes 32 MiB.
@@ -152,6 +165,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 10 << 20,
+            body_time: READ_TIME_MAX,
             message_bytes: 4 << 20,
             batch: 1_000,
             batch_reply_bytes: 25 << 20,

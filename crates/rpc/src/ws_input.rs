@@ -49,8 +49,9 @@ struct Arriving {
     claim: Claim,
     /// Bytes of the largest message so far.
     largest: usize,
-    /// Bytes of the one that is on its way.
+    /// Bytes of the one that is on its way, and since when it is.
     bytes: usize,
+    began: Instant,
     /// When it must be whole, or the client must have said something.
     until: Pin<Box<Sleep>>,
 }
@@ -59,7 +60,8 @@ impl WsArrival {
     pub fn new(connection: Arc<HttpConnection>) -> Self {
         let claim = connection.memory.claim_anyway(0);
         let until = Box::pin(sleep(limits::READ_TIME_MAX));
-        Self(Arc::new(Mutex::new(Arriving { connection, claim, largest: 0, bytes: 0, until })))
+        let (largest, bytes, began) = (0, 0, Instant::now());
+        Self(Arc::new(Mutex::new(Arriving { connection, claim, largest, bytes, began, until })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Arriving> {
@@ -101,11 +103,17 @@ impl WsArrival {
 
 impl Arriving {
     fn came(&mut self, bytes: usize) {
-        if self.bytes == 0 && bytes > 0 {
-            self.until.as_mut().reset(Instant::now() + limits::READ_TIME_MAX);
+        if bytes == 0 {
+            return;
+        }
+        if self.bytes == 0 {
+            self.began = Instant::now();
             self.connection.receives();
         }
         self.bytes += bytes;
+        self.until
+            .as_mut()
+            .reset(self.began + limits::read_time(limits::READ_TIME_MAX, self.bytes));
     }
 
     /// Claims what the library may hold of what came.

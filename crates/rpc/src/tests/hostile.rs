@@ -434,3 +434,60 @@ async fn a_block_waits_for_few_transactions_of_wallets() {
         assert!(timeout(LIMIT, wallet).await.expect("in time").unwrap().is_err());
     }
 }
+
+/// A body that comes in parts, with a pause before each.
+fn in_parts(parts: impl IntoIterator<Item = Vec<u8>>, pause: Duration) -> Body {
+    let parts = futures::stream::iter(parts.into_iter().collect::<Vec<_>>());
+    Body::from_stream(parts.then(move |part| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(part)
+    }))
+}
+
+/// All of a body had to be here within 30 s: 10 MiB on a line of 3 Mbit/s were refused.
+#[tokio::test]
+async fn a_body_may_take_the_time_of_a_slow_line_and_drips_may_not() {
+    let body_time = Duration::from_secs(1);
+    let server = TestServer::limited(Limits { body_time, ..Limits::default() }).await;
+    let mut call = br#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#.to_vec();
+    call.resize(8 * limits::READ_BYTES_PER_SECOND, b' ');
+    let parts = call.chunks(limits::READ_BYTES_PER_SECOND).map(<[u8]>::to_vec);
+    let begin = Instant::now();
+    let (status, answer) = server.post(in_parts(parts, body_time / 4)).await;
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(status == StatusCode::OK && answer.contains("result"), "{status} {answer}");
+    assert!(begin.elapsed() > body_time, "it was slow");
+    let begin = Instant::now();
+    let drips = in_parts((0..1_000).map(|_| vec![b' ']), body_time / 20);
+    assert_eq!(server.post(drips).await.0, StatusCode::REQUEST_TIMEOUT);
+    assert!((1..10).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
+
+/// A wallet's request hung for as long as the disk was full.
+#[tokio::test]
+async fn a_node_that_waits_for_its_disk_is_not_waited_for() {
+    let server = TestServer::new().await;
+    let (calls, mut asked) = tokio::sync::mpsc::channel(4);
+    let stuck = RpcBackend { calls, ..server.rpc.backend.clone() };
+    let submit =
+        || Call::Submit(backend::recover(&tx(0, TxKind::Create, 0, Bytes::new())).unwrap());
+    let own = stuck.clone();
+    let waiting = tokio::spawn(async move { own.call(submit()).await });
+    let _first = asked.recv().await.unwrap();
+    let full = "no room for the journal: free some space";
+    server.lacks_room.send_replace(Some(full.into()));
+    for answer in [waiting.await.unwrap(), stuck.call(submit()).await] {
+        assert_eq!(answer.unwrap_err(), backend::Unanswered::LacksRoom(full.into()));
+    }
+    // While the ledger alone waits, the node answers.
+    assert!(server.call("eth_getTransactionCount", value!([SENDER, "pending"])).await.is_string());
+    // There is room again before the caller is told otherwise.
+    let own = stuck.clone();
+    let waiting = tokio::spawn(async move { own.call(submit()).await });
+    let (_second, third) = (asked.recv().await.unwrap(), asked.recv().await.unwrap());
+    server.lacks_room.send_replace(None);
+    tokio::time::sleep(backend::ROOM_WAIT_MAX * 5 / 4).await;
+    assert!(!waiting.is_finished());
+    third.reply.send(Reply::PendingNonce(1)).unwrap();
+    assert!(waiting.await.unwrap().is_ok());
+}
