@@ -19,6 +19,8 @@ abstract contract Election is Stakes {
     uint256 public constant PROBATION_MAX = 8;
     /// Fewer turns to propose are not judged: one slow round would be most of them.
     uint256 public constant TURNS_MIN = 4;
+    /// A jail is at most a million times as long as the first one.
+    uint8 private constant DOUBLINGS_MAX = 20;
     /// Parts of a turn that are counted: 2^28 turns fit.
     uint256 private constant TURN = 4096;
     /// Four fifths are more than two thirds: old and new sets share a quorum.
@@ -69,6 +71,15 @@ abstract contract Election is Stakes {
         emit Jailed(owner, o.key, until);
     }
 
+    /// Attack: least stakes whose seats come and go make another set at each epoch's end, which every node reads and
+    /// every later snapshot proves. So each jail is twice as long as the one before, until the seat served a window.
+    function _jailForLonger(address owner) private {
+        Owner storage o = _owners[owner];
+        uint64 blocks = _parameters.jailBlocks << o.jails;
+        if (o.jails < DOUBLINGS_MAX) o.jails += 1;
+        _jail(owner, uint64(block.number) + blocks);
+    }
+
     /// The set moves towards the `maxValidators` largest stakes of who is active; of equal
     /// stakes, towards who came first.
     function _elect() internal {
@@ -114,9 +125,8 @@ abstract contract Election is Stakes {
     function _judge(Seat memory seat, Balance memory b) private {
         Owner storage o = _owners[seat.owner];
         if (o.jailedUntil != 0) return;
-        uint64 until = uint64(block.number) + _parameters.jailBlocks;
         if (!o.active) {
-            if (!_isPresent(seat)) return _jail(seat.owner, until);
+            if (!_isPresent(seat)) return _jailForLonger(seat.owner);
             o.active = true;
             emit Activated(seat.owner, o.key);
         }
@@ -134,8 +144,10 @@ abstract contract Election is Stakes {
         if (2 * missed > window || _isIdle(o.failed, o.turns)) {
             if (3 * (b.jailed + seat.power) > b.total) return;
             b.jailed += seat.power;
-            _jail(seat.owner, until);
+            _jailForLonger(seat.owner);
             if (4 * missed > 3 * window) _slash(seat.owner, o.key, _parameters.absenceParts);
+        } else {
+            o.jails = 0;
         }
         _beginWindow(o);
     }
@@ -151,8 +163,8 @@ abstract contract Election is Stakes {
         (o.missed, o.failed, o.turns) = (0, 0, 0);
     }
 
-    /// The power of each seat by its stake, 0: it goes; and which stake a newcomer must exceed
-    /// (2^256 - 1: nobody who stays has a seat).
+    /// The power of each seat by its stake, 0: it goes; and which stake a newcomer must exceed: with all seats taken
+    /// twice the least one (2^256 - 1: nobody who stays has a seat).
     function _wanted(Seat[] memory seats) private view returns (uint256[] memory wanted, uint256 least) {
         wanted = new uint256[](seats.length);
         uint256[] memory ranks = new uint256[](seats.length);
@@ -173,7 +185,8 @@ abstract contract Election is Stakes {
             uint256 last = _lowest(ranks);
             (wanted[last], ranks[last]) = (0, 0);
         }
-        least = count < _parameters.maxValidators ? 0 : ranks[_lowest(ranks)] >> 32;
+        // Attack: stakes just above the least displace others, whose stake then counts for nothing.
+        least = count < _parameters.maxValidators ? 0 : 2 * (ranks[_lowest(ranks)] >> 32);
     }
 
     /// Below `minValidators` those who leave keep one unit until others are active: fewer than four bear no fault.

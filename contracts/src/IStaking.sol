@@ -45,7 +45,7 @@ interface IStaking is IMembership {
         uint32 windowSeconds;
         /// … and loses this part of its stake, in ten thousandths, if it signs less than a quarter.
         uint16 absenceParts;
-        /// Jail lasts at least so many blocks.
+        /// Jail lasts at least so many blocks; each one twice as many, until a window was served.
         uint64 jailBlocks;
     }
 

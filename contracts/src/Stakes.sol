@@ -27,7 +27,7 @@ error NoCandidate(address owner);
 /// @notice {owner} signed twice and never validates again; use another account and another key
 error JailedForEver(address owner);
 /// @notice {got:ether} ether; at least {least:ether} ether is needed
-/// @dev With all places taken that is more than the smallest stake.
+/// @dev With all places taken that is more than the smallest stake of who is not active.
 error TooLittleStake(uint256 got, uint256 least);
 /// @notice {got:ether} ether; there are at most {most:ether} ether
 error TooMuchStake(uint256 got, uint256 most);
@@ -69,6 +69,8 @@ abstract contract Stakes is IStaking, Membership {
         uint16 seat;
         /// It was seen to sign, and has had a seat since then.
         bool active;
+        /// How often it was jailed since it last served a window.
+        uint8 jails;
         uint64 jailedUntil;
         /// With a seat: the block and time from which on its absence is judged, and what it missed in
         /// the epochs since; without: from when on it waits for a seat.
@@ -241,15 +243,16 @@ abstract contract Stakes is IStaking, Membership {
         return _places[place - 1];
     }
 
-    /// The smallest stake makes place for a larger one; of equals, who came last.
+    /// The smallest stake of who is not active makes place for a larger one; of equals, who came last. Attack: stakes
+    /// for keys that nobody runs in the places of those who sign. At most 128 have a seat, so others are left.
     function _evictFor(uint256 amount) private {
-        Place memory smallest = _places[0];
-        for (uint256 i = 1; i < _places.length; i++) {
+        Place memory smallest = Place(address(0), type(uint96).max);
+        for (uint256 i = 0; i < _places.length; i++) {
             Place memory p = _places[i];
-            bool less = p.stake == smallest.stake
-                ? _owners[p.owner].number > _owners[smallest.owner].number
-                : p.stake < smallest.stake;
-            if (less) smallest = p;
+            if (p.stake > smallest.stake) continue;
+            Owner storage o = _owners[p.owner];
+            if (o.active || (p.stake == smallest.stake && o.number < _owners[smallest.owner].number)) continue;
+            smallest = p;
         }
         if (amount <= smallest.stake) revert TooLittleStake(amount, uint256(smallest.stake) + 1);
         emit Evicted(smallest.owner, msg.sender);

@@ -236,6 +236,61 @@ contract ElectionTest is StakingBase {
         }
     }
 
+    /// Attack: with all seats taken, stakes just above the least displace others, whose stake then counts for nothing.
+    function testOnlyMoreThanTwiceTheLeastStakeDisplaces() public {
+        startOf(9, 100, 9);
+        for (uint256 i = 0; i < 6; i++) {
+            deposit(50 + i, 200 ether);
+        }
+        epochs(20);
+        same("no seat", total(), 900);
+        deposit(60, 201 ether);
+        epochs(6);
+        same("a seat", power(60), 201);
+        same("of nine", staking.validators().length, 9);
+        same("who came last is displaced", power(8), 0);
+    }
+
+    /// Attack: least stakes for keys that nobody runs make another set after each epoch, for nothing.
+    function testKeysThatNobodyRunsMakeFewOtherSets() public {
+        startOf(4, 1000, 64);
+        uint256 changed = 0;
+        for (uint256 e = 0; e < 200; e++) {
+            if (e < 12) deposit(1000 + e, 1 ether);
+            for (uint256 i = 0; i < 12; i++) {
+                vm.prank(account(1000 + i));
+                (bool done,) = CONTRACT.call(abi.encodeCall(IStaking.unjail, ()));
+                done;
+            }
+            uint256 before = seen();
+            epochWithout(strangers(4));
+            if (e >= 100 && seen() != before) changed++;
+        }
+        check("in less than a third of the epochs", changed < 33);
+    }
+
+    function jailedFor(bytes32 key, address owner) private returns (uint256) {
+        while (staking.candidate(owner).jailedUntil == 0) {
+            epochWithout(one(key));
+        }
+        uint256 length = staking.candidate(owner).jailedUntil - block.number;
+        blocksWithout(key, length);
+        vm.prank(owner);
+        staking.unjail();
+        return length;
+    }
+
+    function testEachJailIsTwiceAsLongUntilAWindowIsServed() public {
+        start(4, 64);
+        deposit(50, 12 ether);
+        (bytes32 key, address owner) = (ed(50), account(50));
+        same("once", jailedFor(key, owner), JAIL);
+        same("twice", jailedFor(key, owner), 2 * JAIL);
+        same("four times", jailedFor(key, owner), 4 * JAIL);
+        epochs(8);
+        same("served", jailedFor(key, owner), JAIL);
+    }
+
     /// Three of ten proposers leave a validator's signature out of all their blocks, and it is late for a fifth
     /// of the others': 3/10 + 7/10 * 1/5 is less than a half.
     function testProposersOfLessThanAThirdFakeNoAbsence() public {

@@ -116,9 +116,9 @@ contract StakingTest is StakingBase {
         deposit(7, 100 ether);
         epoch();
         same("a tie stays out", power(7), 0);
-        deposit(8, 101 ether);
-        epochs(4);
-        same("more wins", power(8), 101);
+        deposit(8, 201 ether);
+        epochs(6);
+        same("more than twice wins", power(8), 201);
         same("the newest of equals went", power(2), 0);
         same("count", staking.validators().length, 3);
     }
@@ -263,6 +263,45 @@ contract StakingTest is StakingBase {
         same("still full", staking.candidates().length, staking.CANDIDATES_MAX());
         same("evicted", staking.candidate(account(1001)).stake, 0);
         same("its money unbonds", staking.unbonding(account(1001))[0].amount, 10 ether + 1);
+    }
+
+    /// Attack: 188 keys that nobody runs, each with more stake than one who signs.
+    function testNobodyEvictsWhoIsActive() public {
+        start(founding(4, 64));
+        deposit(50, 12 ether);
+        epochs(6);
+        bytes32[] memory dead = new bytes32[](188);
+        for (uint256 i = 0; i < 188; i++) {
+            dead[i] = ed(1000 + i);
+            deposit(1000 + i, i < 187 ? 13 ether : 14 ether);
+        }
+        same("who is active does not make place", staking.candidate(account(50)).stake, 12 ether);
+        same("but the last of them", staking.candidate(account(1186)).stake, 0);
+        for (uint256 i = 0; i < 4; i++) {
+            epochWithout(dead);
+        }
+        same("power", power(50), 12);
+    }
+
+    /// Attack: all who are active evicted, so that nothing goes and their stakes never unbond.
+    function testStakesOfKeysThatNobodyRunsLockNoStake() public {
+        start(founding(4, 64));
+        bytes32[] memory dead = new bytes32[](192);
+        for (uint256 i = 0; i < 192; i++) {
+            dead[i] = ed(1000 + i);
+            deposit(1000 + i, (101 + i) * 1 ether);
+        }
+        for (uint256 i = 0; i < 4; i++) {
+            same("stays", staking.candidate(account(i)).stake, 100 ether);
+        }
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        for (uint256 i = 0; i < 8; i++) {
+            epochWithout(dead);
+        }
+        vm.prank(account(0));
+        staking.withdraw();
+        same("paid", account(0).balance, 100 ether);
     }
 
     /// All seats missed a block and get more power, at the end of their windows, and 72 wait.

@@ -109,8 +109,8 @@ impl Default for Staking {
             unbonding_blocks: 2_419_200,
             stake_unit: ETHER,
             min_stake: ETHER,
-            // Half of the most that consensus takes: a certificate of all is 6 KB.
-            validators_max: 64,
+            // The most. Fewer seats are all taken sooner, and then some stake counts for nothing: economics.md.
+            validators_max: 120,
             // Fewer bear no fault.
             validators_min: 4,
             // A third can stop the chain.
