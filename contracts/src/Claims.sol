@@ -42,7 +42,8 @@ abstract contract Claims is Acting, State {
             bytes32 name = _members[organisation].name;
             if (!_hasProven(key, role, name)) revert NotProven(key, uint8(role), Names.unpack(name));
         }
-        _claims[key] = Claim(role, false, organisation, from, 0);
+        // What it signed before can still be evidence, so what is called off now must not free it.
+        _claims[key] = Claim(role, false, organisation, taken && again ? c.from : from, 0);
         if (role == KeyRole.Validator) _peerOf[key] = peer;
     }
 

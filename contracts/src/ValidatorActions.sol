@@ -214,6 +214,8 @@ abstract contract ValidatorActions is Claims {
     function _schedule(bytes32 peer, bytes32 key, uint64 power, uint64 height) private {
         Entry storage e = _entries[peer];
         if (e.changes != 0 && e.nextKey != key && e.nextKey != e.key) _release(e.nextKey, _next());
+        // A key that was to come counts from then on. One that its node had before keeps its first height.
+        if (key != e.key && _claims[key].from == e.changes) _claims[key].from = height;
         e.changes = height;
         e.nextKey = key;
         e.nextPower = power;

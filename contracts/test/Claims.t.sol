@@ -218,6 +218,58 @@ contract ClaimsTest is GovernanceBase {
         refused(addition(3, 3), abi.encodeWithSelector(KeyConvicted.selector, validatorKey(3)));
     }
 
+    /// Attack: a key comes back and is called off, so that what it signed before convicts a spare node.
+    function testAKeyThatIsCalledOffStaysWithTheNodeThatSignedByIt() public {
+        start(4);
+        bytes32 key = validatorKey(1);
+        decide(abi.encodeCall(ValidatorActions.addValidator, (peer(200), 1, validatorKey(201), 1, account(1))));
+        blocks(DELAY + 4);
+        decideOwn(1, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(1), validatorKey(202))));
+        blocks(DELAY + 4);
+        vm.warp(block.timestamp + 1 days);
+        decideOwn(1, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(1), key)));
+        decideOwn(1, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(1), validatorKey(202))));
+        (KeyRole role, uint64 free) = uses(key);
+        check("kept for evidence", role == KeyRole.Validator && free > gov.EVIDENCE_BLOCKS());
+        bytes memory taken = abi.encodeWithSelector(KeyInUse.selector, key);
+        refusedOwn(1, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(200), key)), taken);
+        // Nor do all give it to another while it is to come back.
+        vm.warp(block.timestamp + 1 days);
+        decideOwn(1, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(1), key)));
+        refused(abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(200), key)), taken);
+        bytes32[] memory guilty = new bytes32[](1);
+        guilty[0] = key;
+        nextBlock(guilty);
+        IMembership.Validator[] memory set = gov.validators();
+        same("one went", set.length, 4);
+        for (uint256 i = 0; i < set.length; i++) {
+            check("it is the one that signed", set[i].key != validatorKey(202));
+        }
+    }
+
+    /// Attack: a validator is called off before it begins again.
+    function testAValidatorThatIsCalledOffStaysKnownByItsKey() public {
+        start(4);
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(4))));
+        blocks(DELAY);
+        decide(addition(4, 4));
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(4))));
+        (KeyRole role, uint64 free) = uses(validatorKey(4));
+        check("kept for evidence", role == KeyRole.Validator && free > gov.EVIDENCE_BLOCKS());
+        (role, free) = uses(peer(4));
+        check("and the peer", role == KeyRole.Peer && free > gov.EVIDENCE_BLOCKS());
+    }
+
+    function testAKeyThatIsPutOffCountsFromItsNewHeight() public {
+        start(4);
+        decideOwn(4, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(78))));
+        blocks(3);
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(4), POWER + 1)));
+        (uint64 height,,) = gov.pendingChange(peer(4));
+        (,,, uint64 from,) = gov.keyUse(ed(78));
+        same("from", from, height);
+    }
+
     function testAClaimThatIsCalledOffIsFreeAtOnce() public {
         start(4);
         bytes32 key = ed(77);
