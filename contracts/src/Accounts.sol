@@ -23,7 +23,7 @@ abstract contract Accounts is Acting, Seats {
     /// Accounts that may send transactions whatever the lists say: for an organisation whose keys are contracts,
     /// which cannot. They do not vote.
     function setSenders(uint32 id, address[] calldata senders) external by(id) {
-        _requireFew(senders);
+        _requireList(id, senders);
         _replace(_existing(id).senders, senders);
         emit SendersChanged(id, senders);
     }
@@ -31,7 +31,7 @@ abstract contract Accounts is Acting, Seats {
     /// Accounts that add and freeze its accounts, each alone, instead of those before. They may send whatever the
     /// lists say, and do not vote.
     function setAdministrators(uint32 id, address[] calldata accounts) external by(id) {
-        _requireFew(accounts);
+        _requireList(id, accounts);
         _replace(_existing(id).administrators, accounts);
         emit AdministratorsChanged(id, accounts);
     }
@@ -106,7 +106,12 @@ abstract contract Accounts is Acting, Seats {
         revert NotAnAdministrator(msg.sender, id);
     }
 
-    function _requireFew(address[] calldata accounts) private pure {
+    function _requireList(uint32 id, address[] calldata accounts) private pure {
         if (accounts.length > SENDERS_MAX) revert OutOfRange("accounts", accounts.length, 0, SENDERS_MAX);
+        for (uint256 i = 0; i < accounts.length; i++) {
+            for (uint256 j = 0; j < i; j++) {
+                if (accounts[i] == accounts[j]) revert AccountInUse(accounts[i], id);
+            }
+        }
     }
 }

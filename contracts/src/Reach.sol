@@ -8,7 +8,7 @@ import "./State.sol";
 error TooFewCouldPay(uint64 minBaseFee, uint256 able, uint256 needed, uint256 price);
 /// @notice {able} of {needed} organisations could still send ten approvals by each of the keys that they need; send
 /// the accounts of the others coins first ({price} wei each), or, if their keys are contracts, each names accounts
-/// that may send for it, with `trefoil org senders`
+/// that may send for it, with `trefoil org senders` (the first 8 are looked at)
 /// @dev `setSenders` names them.
 error TooFewCouldSend(uint256 able, uint256 needed, uint256 price);
 
@@ -16,6 +16,9 @@ error TooFewCouldSend(uint256 able, uint256 needed, uint256 price);
 ///
 /// Always: no vote makes a rule under which fewer than a quorum could vote again.
 abstract contract Reach is State {
+    /// Of the accounts that may send for contracts so many are looked at. Attack: lists of accounts that cannot send, by
+    /// organisations under a third, so that the vote does not fit into a transaction.
+    uint256 private constant SENDERS_READ = 8;
     /// No approval that a block can hold costs more than the smallest block.
     uint256 private constant APPROVALS_GAS = 10 * 1_000_000;
     /// How the code of an account begins that delegates (EIP-7702): it can still send.
@@ -46,18 +49,34 @@ abstract contract Reach is State {
     }
 
     function _isAble(Member storage m, uint256 price) private view returns (bool) {
-        bool others = false;
-        for (uint256 i = 0; i < m.senders.length; i++) {
-            others = others || (!_isContract(m.senders[i]) && m.senders[i].balance >= price);
-        }
         uint256 count = 0;
-        for (uint256 i = 0; i < m.keys.length; i++) {
-            if (_isContract(m.keys[i]) ? others : m.keys[i].balance >= price) count += 1;
+        (bool looked, bool sends) = (false, false);
+        for (uint256 i = 0; i < m.keys.length && count < m.threshold; i++) {
+            address key = m.keys[i];
+            bool able = key.balance >= price;
+            if (_isContract(key)) {
+                if (!looked) (looked, sends) = (true, _hasSender(m, price));
+                able = sends;
+            }
+            if (able) count += 1;
         }
         return count >= m.threshold;
     }
 
+    function _hasSender(Member storage m, uint256 price) private view returns (bool) {
+        for (uint256 i = 0; i < m.senders.length && i < SENDERS_READ; i++) {
+            if (m.senders[i].balance >= price && !_isContract(m.senders[i])) return true;
+        }
+        return false;
+    }
+
     function _isContract(address account) private view returns (bool) {
-        return account.code.length != 0 && bytes3(account.code) != DELEGATES;
+        uint256 first;
+        assembly ("memory-safe") {
+            // No more: it may be code of 65,536 bytes.
+            extcodecopy(account, 0, 0, 3)
+            first := mload(0)
+        }
+        return account.code.length != 0 && bytes3(bytes32(first)) != DELEGATES;
     }
 }

@@ -26,6 +26,8 @@ abstract contract RuleActions is Acting, Reach {
     uint64 public constant BASE_FEE_MAX = 1_000_000_000_000;
     /// A fork is announced so many blocks before, so that every node can be updated.
     uint64 public constant FORK_NOTICE = 100;
+    /// A name that this contract does not know may be mistyped, and then every node stops: so long it can be called off.
+    uint64 internal constant UNKNOWN_NOTICE = 10_000;
     uint256 public constant FORKS_MAX = 16;
     uint256 internal constant PARAMETERS_MAX = 32;
 
@@ -64,10 +66,11 @@ abstract contract RuleActions is Acting, Reach {
         _setPermissions(accounts, granted);
     }
 
-    /// `height` is at least `FORK_NOTICE` blocks ahead. Nodes that do not know the
-    /// rule set stop before `height` and say so.
+    /// `height` is at least `FORK_NOTICE` blocks ahead, and `UNKNOWN_NOTICE` if this contract does not know the name.
+    /// Nodes that do not know the rule set stop before `height` and say so.
     function scheduleFork(string calldata name, uint64 height) external byAll {
-        uint64 least = _next() + FORK_NOTICE;
+        bytes32 packed = Names.pack(name);
+        uint64 least = _next() + (_isOfFuture(packed) ? UNKNOWN_NOTICE : FORK_NOTICE);
         if (height < least) revert ForkTooEarly(height, least);
         _schedule(name, height);
         _changed();
@@ -88,11 +91,10 @@ abstract contract RuleActions is Acting, Reach {
     /// the rule set says. What was to come of it is called off. A name that this contract does not know is a
     /// later program's: that one knows its bounds, and programs that do not know it stop before `from`.
     function setParameter(string calldata name, uint64 value, uint64 from) external byAll {
-        uint64 least = _next() + FORK_NOTICE;
+        bytes32 packed = Names.pack(name);
+        uint64 least = _next() + (_checkParameter(packed, value) ? FORK_NOTICE : UNKNOWN_NOTICE);
         if (from == 0) from = least;
         if (from < least) revert ForkTooEarly(from, least);
-        bytes32 packed = Names.pack(name);
-        _checkParameter(packed, value);
         Value[] storage values = _values[packed];
         bool calledOff = values.length != 0 && values[values.length - 1].from > _next();
         if (calledOff) {
@@ -149,16 +151,21 @@ abstract contract RuleActions is Acting, Reach {
         _parameterNames.pop();
     }
 
-    function _checkParameter(bytes32 name, uint64 value) private pure {
-        if (value == 0) return;
+    /// Whether this contract knows its name, and so its bounds.
+    function _checkParameter(bytes32 name, uint64 value) private pure returns (bool known) {
         // EIP-170's, to what a transaction can bring as init code.
-        if (name == "code-size" && (value < 24_576 || value > 65_536)) {
+        if (name == "code-size" && value != 0 && (value < 24_576 || value > 65_536)) {
             revert OutOfRange("code-size", value, 24_576, 65_536);
         }
         // Every vote fits, in the largest network too: as from Osaka on (EIP-7825). At most a block's.
-        if (name == "tx-gas" && (value < 16_777_216 || value > GAS_LIMIT_MAX)) {
+        if (name == "tx-gas" && value != 0 && (value < 16_777_216 || value > GAS_LIMIT_MAX)) {
             revert OutOfRange("tx-gas", value, 16_777_216, GAS_LIMIT_MAX);
         }
+        return name == "code-size" || name == "tx-gas";
+    }
+
+    function _isOfFuture(bytes32 fork) private pure returns (bool) {
+        return fork != CANCUN && fork != PRAGUE && fork != OSAKA;
     }
 
     function _schedule(string memory name, uint64 height) private {
@@ -176,8 +183,8 @@ abstract contract RuleActions is Acting, Reach {
         }
         // `cancun` is where every chain begins; names after osaka are the future's.
         if (packed == OSAKA && !prague) revert ForkOrder(name, "prague");
-        if (packed != "cancun" && packed != PRAGUE && packed != OSAKA && !osaka) revert ForkOrder(name, "osaka");
-        if (packed == "cancun" && count != 0) revert ForkScheduled(name);
+        if (_isOfFuture(packed) && !osaka) revert ForkOrder(name, "osaka");
+        if (packed == CANCUN && count != 0) revert ForkScheduled(name);
         _forks.push(Scheduled(packed, height));
         _note(height);
         emit ForkScheduledAt(name, height);

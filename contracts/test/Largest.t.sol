@@ -67,6 +67,41 @@ contract LargestTest is GovernanceBase {
         within("gas of the last approval", used, 960_000);
     }
 
+    /// Attack: under a third of the organisations name accounts that cannot send, so that nobody can decide about fees.
+    function testWhoCouldPayIsFoundWithinATransaction() public {
+        startLargest();
+        bytes memory fat = new bytes(24_576);
+        for (uint32 o = 1; o <= 128; o++) {
+            address[] memory senders = new address[](16);
+            for (uint256 i = 0; i < 16; i++) {
+                senders[i] = account(100_000 + uint256(o) * 16 + i);
+                if (o <= 42) vm.etch(senders[i], fat);
+            }
+            decideOwn(o, abi.encodeCall(Accounts.setSenders, (o, senders)));
+            for (uint256 i = 0; i < 16; i++) {
+                if (o <= 42 || i == 0) vm.etch(govKey(o, i), fat);
+            }
+            // As dear as it can be and pass: the last that is looked at.
+            if (o > 42) vm.deal(senders[7], 1 ether);
+            if (o > 42) vm.deal(govKey(o, 15), 1 ether);
+        }
+        uint256 id = propose(43, 0, abi.encodeCall(RuleActions.setMinBaseFee, (1)));
+        approve(43, 1, id);
+        for (uint32 o = 44; o < 128; o++) {
+            vote(o, id);
+        }
+        approve(128, 0, id);
+        for (uint32 o = 1; o <= 128; o++) {
+            for (uint256 i = 0; i < 16; i++) {
+                vm.cool(govKey(o, i));
+                vm.cool(account(100_000 + uint256(o) * 16 + i));
+            }
+        }
+        uint256 used = cost(govKey(128, 1), abi.encodeCall(Decisions.approve, (id)));
+        same("decided", gov.settings().minBaseFee, 1);
+        within("gas of the last approval", used, 15_200_000);
+    }
+
     function testAddingAValidatorIsTheDearestDecision() public {
         startLargest();
         decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(5))));

@@ -330,6 +330,7 @@ contract RulesTest is GovernanceBase {
         start(1);
         uint64 height = uint64(block.number) + 200;
         refused(fork("osaka", height - 100), abi.encodeWithSelector(ForkTooEarly.selector, height - 100, height - 99));
+        height += 10_000;
         refused(fork("prague", height), abi.encodeWithSelector(ForkScheduled.selector, "prague"));
         refused(fork("cancun", height), abi.encodeWithSelector(ForkScheduled.selector, "cancun"));
         refused(fork("amsterdam", height), abi.encodeWithSelector(ForkOrder.selector, "amsterdam", "osaka"));
@@ -341,6 +342,18 @@ contract RulesTest is GovernanceBase {
             decide(fork(name(uint32(i)), height));
         }
         refused(fork("more", height), abi.encodeWithSelector(TooManyForks.selector, 16));
+    }
+
+    /// A name that is mistyped stops every node: there is time to see it and call it off.
+    function testNamesThatTheContractDoesNotKnowHaveALongNotice() public {
+        start(1);
+        decide(fork("osaka", uint64(block.number) + 101));
+        uint64 height = uint64(block.number) + 10_001;
+        refused(fork("Osaka", height - 1), abi.encodeWithSelector(ForkTooEarly.selector, height - 1, height));
+        decide(fork("Osaka", height));
+        refused(parameter("txgas", 1, height - 1), abi.encodeWithSelector(ForkTooEarly.selector, height - 1, height));
+        decide(parameter("txgas", 1, 0));
+        same("the soonest", gov.parameters()[0].from, height);
     }
 
     function testOsakaNeedsPrague() public {
@@ -361,7 +374,7 @@ contract RulesTest is GovernanceBase {
         start(1);
         uint64 height = uint64(block.number) + 101;
         decide(fork("osaka", height));
-        decide(fork("amsterdam", height));
+        decide(fork("amsterdam", height + 10_000));
         bytes memory off = abi.encodeCall(RuleActions.cancelFork, ("osaka"));
         refused(off, abi.encodeWithSelector(ForkNotCancellable.selector, "osaka"));
         decide(abi.encodeCall(RuleActions.cancelFork, ("amsterdam")));

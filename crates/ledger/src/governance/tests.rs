@@ -502,7 +502,7 @@ fn a_fork_that_was_voted_for_holds_from_its_height_on() {
 #[test]
 fn a_rule_set_that_is_not_known_here_stops_the_node_at_its_height() {
     let mut net = Net::new(spec());
-    let at = net.ledger.tip().number + 110;
+    let at = net.ledger.tip().number + 10_010;
     net.decide(scheduleForkCall { name: "glamsterdam".into(), height: at });
     let governed = net.ledger.governed();
     assert_eq!(governed.unknown_fork, Some((at, "glamsterdam".into())));

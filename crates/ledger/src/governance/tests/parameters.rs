@@ -68,8 +68,8 @@ fn a_parameter_that_is_not_known_here_stops_the_node_at_its_height() {
     let mut net = Net::new(spec());
     let voted = net.decide(set("blob-count", 7));
     let governed = net.ledger.governed().clone();
-    assert_eq!(governed.unknown_fork, Some((voted + 101, "blob-count".into())));
-    let error = governed.fork_at(voted + 101).expect_err("unknown").to_string();
+    assert_eq!(governed.unknown_fork, Some((voted + 10_001, "blob-count".into())));
+    let error = governed.fork_at(voted + 10_001).expect_err("unknown").to_string();
     assert!(error.contains("`blob-count`") && error.contains("newer trefoil"), "{error}");
     net.decide(set("blob-count", 0));
     assert_eq!(net.ledger.governed().unknown_fork, None, "called off in time");
