@@ -11,26 +11,35 @@ abstract contract ActionKinds is State {
     /// about another's keys, power or place, the lists, the guardian, and how is decided. `concerned`:
     /// whose; it may object.
     /// `spared`: it does not count, since it is to be suspended, or given keys because it lost its own.
-    function _kind(bytes memory action) internal view returns (bool delayed, uint32 concerned, bool spared) {
+    /// `endsHold`: it ends what the guardian holds.
+    function _kind(bytes memory action)
+        internal
+        view
+        returns (bool delayed, uint32 concerned, bool spared, bool endsHold)
+    {
         bytes4 kind = bytes4(action);
         bytes32 first = action.length < 36 ? bytes32(0) : _word(action);
-        if (kind == OrganisationActions.suspendOrganisation.selector) return (false, uint32(uint256(first)), true);
-        if (kind == OrganisationActions.setKeys.selector) return (true, uint32(uint256(first)), true);
+        if (kind == OrganisationActions.suspendOrganisation.selector) {
+            return (false, uint32(uint256(first)), true, false);
+        }
+        if (kind == OrganisationActions.setKeys.selector) return (true, uint32(uint256(first)), true, false);
+        if (kind == Guardian.release.selector) return (false, 0, false, true);
+        if (kind == Guardian.setGuardian.selector) return (true, 0, false, true);
         if (
             kind == OrganisationActions.removeOrganisation.selector || kind == OrganisationActions.addCaKey.selector
                 || kind == OrganisationActions.endCaKey.selector || kind == OrganisationActions.setSealingKey.selector
                 || kind == Accounts.setSenders.selector || kind == Accounts.setAdministrators.selector
                 || kind == Recovery.setRecoveryKey.selector
-        ) return (true, uint32(uint256(first)), false);
+        ) return (true, uint32(uint256(first)), false, false);
         if (
             kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector
                 || kind == ValidatorActions.setPower.selector
         ) {
-            return (true, _entries[first].organisation, false);
+            return (true, _entries[first].organisation, false, false);
         }
         delayed = kind == RuleActions.setPermissions.selector || kind == RuleActions.setAccountsListed.selector
             || kind == RuleActions.setDeployersListed.selector || kind == OrganisationActions.setQuorum.selector
-            || kind == OrganisationActions.setDecisionDelay.selector || kind == Guardian.setGuardian.selector;
+            || kind == OrganisationActions.setDecisionDelay.selector;
     }
 
     /// The first argument.

@@ -22,4 +22,18 @@ abstract contract Consent is Acting, Seats {
     function acceptSeat(uint32 organisation) external alone {
         _accept(organisation);
     }
+
+    /// Accounts that an organisation offers a seat: when `threshold` have accepted, they replace those that
+    /// speak for it now; 0: the rest may join one by one.
+    function offer(uint32 organisation)
+        external
+        view
+        returns (uint8 threshold, address[] memory keys, bool[] memory accepted)
+    {
+        Offer storage o = _members[organisation].offer;
+        (threshold, keys, accepted) = (o.threshold, o.keys, new bool[](o.keys.length));
+        for (uint256 i = 0; i < accepted.length; i++) {
+            accepted[i] = o.accepted & (1 << i) != 0;
+        }
+    }
 }

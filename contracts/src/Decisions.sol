@@ -14,9 +14,10 @@ error NotYourDecision(uint256 id, uint32 decider);
 /// @notice this account has {most} open; take one back with `trefoil org unvote ID`, or wait until one expires
 /// @dev `withdraw` takes one back.
 error TooManyProposals(uint256 most);
-/// @notice proposal {id} cannot be carried out yet: from {ready} (Unix time; 0: too few approve) on, with as many
-/// approvals as it needs
-error NotDue(uint256 id, uint64 ready);
+/// @notice proposal {id} cannot be carried out yet: from {ready} (Unix time; 0: too few approve) and height {height}
+/// on, with as many approvals as it needs (`trefoil org proposals`); after an objection with one more, or as long
+/// again later without
+error NotDue(uint256 id, uint64 ready, uint64 height);
 /// @notice proposal {id} is not about the keys of your organisation; only one that is concerned can object
 error NotConcerned(uint256 id);
 /// @notice {bytesGot} bytes are no action; use a call of at most {most} bytes
@@ -35,7 +36,7 @@ error ActionFailed();
 /// two others decide, but no fewer must approve than otherwise, as far as there are others. What may
 /// hurt somebody (`_kind`) waits for `_decisionDelay` after the last
 /// approval, unless all approve and none is suspended. The organisation whose keys it is about may object: then the
-/// delay is twice as long and one more must approve, as far as there are others.
+/// delay is twice as long and one more must approve, as far as there are others, until as long again has gone by.
 ///
 /// Always: a key counts once and an organisation counts once in a proposal; what
 /// ran or closed never runs again; an account has at most 4 proposals open, so one
@@ -59,6 +60,10 @@ abstract contract Decisions is Acting, ActionKinds {
         bool delayed;
         /// `concerned` objected.
         bool objected;
+        /// It ends what the guardian holds, so the organisation that is held decides too.
+        bool endsHold;
+        /// So many approvals began the delay.
+        uint16 enough;
         /// It may be carried out from then on, in seconds; 0: too few have approved so far.
         uint64 ready;
         /// The last second in which it may be approved; 0: closed.
@@ -66,6 +71,8 @@ abstract contract Decisions is Acting, ActionKinds {
         /// When it was carried out, in seconds and as a height; 0: it was not.
         uint64 decided;
         uint64 height;
+        /// The block in which the delay began.
+        uint64 began;
         address proposer;
         /// That of the proposer.
         uint32 organisation;
@@ -103,24 +110,23 @@ abstract contract Decisions is Acting, ActionKinds {
 
     /// For all to decide. The sender approves with it.
     function propose(bytes calldata action) external returns (uint256 id) {
-        return _propose(0, _speaker().organisation, action);
+        return _propose(0, _speaker(false).organisation, action);
     }
 
     /// For the sender's organisation alone to decide. The sender approves with it.
     function proposeOwn(bytes calldata action) external returns (uint256 id) {
-        uint32 organisation = _speaker().organisation;
+        uint32 organisation = _speaker(false).organisation;
         return _propose(organisation, organisation, action);
     }
 
     /// Approves, and runs the action if that is enough. May be repeated, since also a
     /// change of the organisations may have made the approvals enough.
     function approve(uint256 id) public {
-        Seat memory seat = _speaker();
+        Seat memory seat = _speaker(_proposals[id].endsHold);
         Proposal storage p = _opened(id);
         if (p.decider != 0 && p.decider != seat.organisation) revert NotYourDecision(id, p.decider);
-        // Organisations that approved may have changed their keys. The one more that an objection asks
-        // for only joins: its delay is added already.
-        if (p.ready != 0) _checkReady(id, p, _usual(p));
+        // Organisations that approved may have changed their keys.
+        if (p.ready != 0) _checkReady(id, p);
         Ballot storage b = _ballots[id][seat.organisation];
         if (b.generation == 0) p.voters.push(seat.organisation);
         _mark(b, seat);
@@ -130,13 +136,13 @@ abstract contract Decisions is Acting, ActionKinds {
 
     /// Carries out what waited for its delay, if enough still approve.
     function execute(uint256 id) external {
-        _speaker();
+        _speaker(false);
         Proposal storage p = _opened(id);
-        if (p.ready == 0 || block.timestamp < p.ready || !_advance(id, p)) revert NotDue(id, p.ready);
+        if (p.ready == 0 || !_advance(id, p)) revert NotDue(id, p.ready, _answeredFrom(p.began));
     }
 
     /// Objects to what all decide about the keys of the sender's organisation; it does when enough of its
-    /// keys have. It never blocks: the others may all approve, and wait.
+    /// keys have. It never blocks: the others wait, and then as many are enough as otherwise.
     function object(uint256 id) external {
         // Also one that is suspended, or held by the guardian: it must be able to answer.
         Seat memory seat = _seats[msg.sender];
@@ -148,7 +154,7 @@ abstract contract Decisions is Acting, ActionKinds {
         _mark(b, seat);
         if (_count(b.approvals) < _members[seat.organisation].threshold) return;
         p.objected = true;
-        if (p.ready != 0) (p.ready, p.closes) = (p.ready + _decisionDelay, p.closes + _decisionDelay);
+        if (p.ready != 0) (p.ready, p.closes) = (p.ready + _decisionDelay, p.closes + 2 * _decisionDelay);
         emit Objected(id, seat.organisation);
     }
 
@@ -156,7 +162,7 @@ abstract contract Decisions is Acting, ActionKinds {
     /// organisation that it proposed for.
     function withdraw(uint256 id) external {
         Proposal storage p = _opened(id);
-        Seat memory seat = _speaker();
+        Seat memory seat = _speaker(p.endsHold);
         if (p.proposer == msg.sender && p.organisation == seat.organisation) {
             delete _proposals[id];
             emit ProposalWithdrawn(id);
@@ -166,7 +172,7 @@ abstract contract Decisions is Acting, ActionKinds {
         uint16 bit = uint16(1) << seat.index;
         if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
         b.approvals &= ~bit;
-        if (p.ready != 0) _checkReady(id, p, _required(p));
+        if (p.ready != 0) _checkReady(id, p);
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
 
@@ -187,7 +193,7 @@ abstract contract Decisions is Acting, ActionKinds {
     {
         Proposal storage p = _proposals[id];
         if (_isClosed(p)) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
-        approving = _approving(id, p);
+        approving = _approving(id, p, _silenced(p));
         (deciding, needed) = (_deciding(p), _required(p));
         return (p.proposer, p.decider, p.closes, p.action, approving, deciding, needed);
     }
@@ -239,11 +245,11 @@ abstract contract Decisions is Acting, ActionKinds {
             && b.approvals & (uint16(1) << seat.index) != 0;
     }
 
-    function _speaker() private view returns (Seat memory seat) {
+    function _speaker(bool evenHeld) private view returns (Seat memory seat) {
         seat = _seats[msg.sender];
         if (seat.organisation == 0) revert NotAGovernanceKey(msg.sender);
         _requireActive(seat.organisation);
-        _requireNotHeld(seat.organisation);
+        if (!evenHeld) _requireNotHeld(seat.organisation);
     }
 
     function _mark(Ballot storage b, Seat memory seat) private {
@@ -276,29 +282,35 @@ abstract contract Decisions is Acting, ActionKinds {
         Proposal storage p = _proposals[id];
         (p.decider, p.closes, p.proposer, p.organisation, p.action) =
         (decider, closes, msg.sender, organisation, action);
-        if (decider == 0) (p.delayed, p.concerned, p.spared) = _kind(action);
+        if (decider == 0) (p.delayed, p.concerned, p.spared, p.endsHold) = _kind(action);
         emit Proposed(id, msg.sender, decider, closes, action);
         approve(id);
     }
 
-    /// What too few approve does not wait: the delay begins with the approval that makes them enough.
-    function _checkReady(uint256 id, Proposal storage p, uint256 needed) private {
-        if (_approving(id, p).length < needed) p.ready = 0;
+    /// What too few approve does not wait: the delay begins with the approval that makes them enough. Attack: it would
+    /// begin anew with each organisation that joins, and while the guardian holds one.
+    function _checkReady(uint256 id, Proposal storage p) private {
+        uint256 count = _approving(id, p, 0).length;
+        if (count < p.enough && count < _usual(p)) p.ready = 0;
     }
 
     /// Goes as far as the approvals and the time allow; whether it was carried out.
     function _advance(uint256 id, Proposal storage p) private returns (bool) {
-        uint32[] memory approving = _approving(id, p);
-        if (approving.length < _required(p)) return false;
+        uint32[] memory approving = _approving(id, p, _silenced(p));
+        uint256 usual = _usual(p);
+        if (approving.length < usual) return false;
         // Where all approve nobody is left whom a delay could protect. One that is suspended is left.
         bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned)) && !_isAnySuspended();
-        if (p.delayed && !all) {
+        // Nor is one that was invited and has not joined, such as by mistake.
+        if (p.delayed && !all && _members[p.concerned].status != IGovernance.Status.Invited) {
             if (p.ready == 0) {
                 p.ready = uint64(block.timestamp) + (p.objected ? 2 : 1) * _decisionDelay;
-                p.closes = p.ready + PROPOSAL_SECONDS;
+                p.closes = p.ready + (p.objected ? _decisionDelay : 0) + PROPOSAL_SECONDS;
+                (p.enough, p.began) = (uint16(usual), uint64(block.number));
                 emit Waiting(id, p.ready);
             }
-            if (block.timestamp < p.ready) return false;
+            if (block.timestamp < p.ready || block.number < _answeredFrom(p.began)) return false;
+            if (approving.length < _required(p)) return false;
         }
         _execute(id, p, approving);
         return true;
@@ -307,10 +319,12 @@ abstract contract Decisions is Acting, ActionKinds {
     /// How many must approve.
     function _required(Proposal storage p) private view returns (uint256 required) {
         required = _usual(p);
-        // One more than otherwise, but never the one that objects.
+        // Attack: one ally of the one that objects would block what needs one more, so that is for a time.
+        if (!p.objected || (p.ready != 0 && block.timestamp >= p.ready + _decisionDelay)) return required;
+        // Never the one that objects.
         uint256 deciding = _deciding(p);
         uint256 others = _spares(p) || !_isActive(p.concerned) ? deciding : deciding - 1;
-        if (p.objected && required < others) required += 1;
+        if (required < others) required += 1;
     }
 
     /// How many must approve if nobody objects.
@@ -322,9 +336,14 @@ abstract contract Decisions is Acting, ActionKinds {
         if (required > deciding) required = deciding;
     }
 
-    function _approving(uint256 id, Proposal storage p) private view returns (uint32[] memory approving) {
+    /// The organisation that the guardian keeps from deciding this; 0: none.
+    function _silenced(Proposal storage p) private view returns (uint32) {
+        return p.endsHold ? 0 : _heldNow();
+    }
+
+    function _approving(uint256 id, Proposal storage p, uint32 held) private view returns (uint32[] memory approving) {
         approving = p.voters;
-        (bool spares, uint32 held) = (_spares(p), _heldNow());
+        bool spares = _spares(p);
         uint256 count = 0;
         for (uint256 i = 0; i < approving.length; i++) {
             uint32 voter = approving[i];

@@ -10,7 +10,8 @@ error NotTheGuardian(address account);
 error GuardInForce(uint64 until);
 /// @notice the guardian rests until {until} (Unix time), a week after what it held before; until then all vote
 error GuardRests(uint64 until);
-/// @notice without it the others would be too few to go on; the guardian stops nothing that a quorum needs
+/// @notice without it (of nodes: and without one more that goes away) the others would be too few to go on; the
+/// guardian stops nothing that a quorum needs. Its organisation may revoke a node (`trefoil node revoke`), or all vote
 error NeededForQuorum();
 
 /// Who can act before a vote can: an account that all may name, for the hours in which keys are
@@ -50,7 +51,7 @@ abstract contract Guardian is Acting, State {
     function holdNode(bytes32 peer) external alone {
         _begin();
         if (_entries[peer].revoked) revert NothingToChange();
-        if (_isNeeded(peer, false)) revert NeededForQuorum();
+        if (_isNeededBesideOne(peer)) revert NeededForQuorum();
         _held.peer = peer;
         _changed();
         emit NodeHeld(peer, _held.until);
@@ -63,7 +64,13 @@ abstract contract Guardian is Acting, State {
         _requireActive(id);
         if (_active - 1 < _needed(_active)) revert NeededForQuorum();
         _held.organisation = id;
+        _putOffRecovery(id, _held.until);
         emit OrganisationHeld(id, _held.until);
+    }
+
+    /// The guardian (0: none), and the node or organisation that it holds until then (in seconds; 0: nothing).
+    function guard() external view returns (address guardian, bytes32 peer, uint32 organisation, uint64 until) {
+        return (_guardian, _held.peer, _held.organisation, _held.until);
     }
 
     function _begin() private {

@@ -110,6 +110,7 @@ abstract contract OrganisationActions is Claims, Seats {
         Member storage m = _existing(id);
         if (m.status != IGovernance.Status.Suspended) revert NothingToChange();
         _setStatus(id, IGovernance.Status.Active);
+        _putOffRecovery(id, uint64(block.timestamp));
         for (uint256 i = 0; i < _listed.length; i++) {
             Entry storage e = _entries[_listed[i]];
             if (e.organisation == id && e.from <= _next()) _unseen(e, _next());

@@ -45,6 +45,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         uint8 threshold;
         /// Bit i: keys[i] accepts.
         uint16 accepted;
+        /// The last second in which the first accounts of an organisation may accept.
+        uint64 lapses;
         address[] keys;
     }
 
@@ -55,6 +57,8 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         uint64 ready;
         /// keccak256 of what it offers.
         bytes32 offer;
+        /// The block in which the delay began.
+        uint64 began;
     }
 
     struct Seat {
@@ -62,6 +66,9 @@ abstract contract Organisations is Permissions, Calendar, Keys {
         /// In the organisation's `keys`.
         uint8 index;
     }
+
+    /// So many blocks, too, before what may hurt somebody is carried out.
+    uint64 internal constant ANSWER_BLOCKS = 100;
 
     mapping(uint32 => Member) internal _members;
     mapping(address => Seat) internal _seats;
@@ -117,6 +124,12 @@ abstract contract Organisations is Permissions, Calendar, Keys {
             if (_members[_present[i]].status == IGovernance.Status.Suspended) return true;
         }
         return false;
+    }
+
+    /// The first block in which what began to wait in block `began` may be carried out: seconds go by while the chain
+    /// stands, and nobody can answer. As many blocks as the delay has seconds, at most `ANSWER_BLOCKS`.
+    function _answeredFrom(uint64 began) internal view returns (uint64) {
+        return began + (_decisionDelay < ANSWER_BLOCKS ? _decisionDelay : ANSWER_BLOCKS);
     }
 
     function _setStatus(uint32 id, IGovernance.Status status) internal {

@@ -9,6 +9,9 @@ import "./State.sol";
 error AccountInUse(address account, uint32 organisation);
 /// @notice organisation {organisation} offers {account} no seat, or it accepted before; see `trefoil org list`
 error NoSeat(address account, uint32 organisation);
+/// @notice organisation {organisation} was invited more than 30 days ago, and its seats are offered no more; if it
+/// shall join yet, all vote to remove it and to invite it anew: `trefoil org propose-remove`, `trefoil org propose-add`
+error InvitationLapsed(uint32 organisation);
 
 /// @notice {threshold} of {keys} keys cannot speak; use a threshold from 1 to the number of keys
 error BadThreshold(uint256 threshold, uint256 keys);
@@ -21,6 +24,8 @@ error BadThreshold(uint256 threshold, uint256 keys);
 /// a voice by a typing error.
 abstract contract Seats is State {
     uint256 public constant KEYS_MAX = 16;
+    /// Nobody must remember for ever who was invited.
+    uint64 internal constant INVITATION_SECONDS = 30 days;
 
     /// Offers accounts seats; those that have one there have accepted.
     function _offer(uint32 id, uint8 threshold, address[] memory keys) internal {
@@ -42,6 +47,7 @@ abstract contract Seats is State {
             _keyAdded(key);
         }
         (m.offer.threshold, m.offer.accepted, m.offer.keys) = (threshold, accepted, keys);
+        m.offer.lapses = uint64(block.timestamp) + INVITATION_SECONDS;
         emit KeysOffered(id, threshold, keys);
     }
 
@@ -105,6 +111,7 @@ abstract contract Seats is State {
         uint256 i = 0;
         while (i < o.keys.length && o.keys[i] != msg.sender) i++;
         if (i == o.keys.length || o.accepted & (1 << i) != 0) revert NoSeat(msg.sender, id);
+        if (m.status == IGovernance.Status.Invited && block.timestamp > o.lapses) revert InvitationLapsed(id);
         emit SeatAccepted(id, msg.sender);
         if (o.threshold != 0) {
             o.accepted |= uint16(1 << i);

@@ -4,7 +4,8 @@ pragma solidity ^0.8.30;
 import "./Rules.sol";
 import "./Validators.sol";
 
-/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote of the others ends that
+/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote ends that, in which it may approve:
+/// `trefoil org set release`
 error OrganisationIsHeld(uint32 id, uint64 until);
 
 /// All that Governance remembers and that its actions change, in one order of
@@ -17,6 +18,9 @@ abstract contract State is Rules, Validators {
         /// The last second of it.
         uint64 until;
     }
+
+    /// So long after the delay an announced recovery may be carried out: nobody must watch for older ones.
+    uint64 internal constant RECOVERY_SECONDS = 7 days;
 
     /// 0: none.
     address internal _guardian;
@@ -35,16 +39,24 @@ abstract contract State is Rules, Validators {
         if (_heldNow() == id) revert OrganisationIsHeld(id, _held.until);
     }
 
+    /// Whoever cannot speak until `since` has the whole delay then to call off a recovery that was announced.
+    function _putOffRecovery(uint32 id, uint64 since) internal {
+        RecoveryKey storage r = _recovery[id];
+        if (r.ready == 0 || block.timestamp > uint256(r.ready) + RECOVERY_SECONDS) return;
+        if (r.ready < since + _decisionDelay) r.ready = since + _decisionDelay;
+        r.began = uint64(block.number);
+    }
+
     function _isHolding() internal view returns (bool) {
         return _held.until != 0;
     }
 
-    /// Lets go what others have come to need: without a block the hold would never end.
+    /// Lets go what others come to need, while they still make blocks: without one no hold ends.
     function _easeHold() internal {
         if (!_isHolding()) return;
         bytes32 peer = _held.peer;
         bool needed =
-            peer != 0 ? _isNeeded(peer, false) : _isActive(_held.organisation) && _active - 1 < _needed(_active);
+            peer != 0 ? _isNeededBesideOne(peer) : _isActive(_held.organisation) && _active - 1 < _needed(_active);
         if (needed) _letGo();
     }
 

@@ -145,7 +145,7 @@ abstract contract ValidatorActions is Claims {
         _claim(validatorKey, KeyRole.Validator, e.organisation, peer, _effective());
         _schedule(peer, validatorKey, e.power, _effective());
         // Where no quorum is without it, the chain hangs on it anyway, and its key must be changed some day.
-        if (!_isNeeded(peer, true)) _checkValidators();
+        if (!_isNeeded(peer)) _checkValidators();
         emit ValidatorChanges(peer, validatorKey, e.power, _effective());
     }
 

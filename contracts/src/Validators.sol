@@ -191,10 +191,16 @@ abstract contract Validators is Organisations {
         revert TooMuchForOne(power, most > largest ? most : largest);
     }
 
-    /// Whether the other validators of the next block are no quorum of it: those online, or all.
-    function _isNeeded(bytes32 peer, bool ifAllSign) internal view returns (bool) {
-        (uint256 others, uint256 all, uint256 own,) = _others(peer, ifAllSign);
+    /// Whether all other validators of the next block are no quorum of it.
+    function _isNeeded(bytes32 peer) internal view returns (bool) {
+        (uint256 others, uint256 all, uint256 own,) = _others(peer, true);
         return own != 0 && 3 * others <= 2 * all;
+    }
+
+    /// Whether those of them that are online are no quorum any more when the largest goes away as well.
+    function _isNeededBesideOne(bytes32 peer) internal view returns (bool) {
+        (uint256 others, uint256 all, uint256 own, uint256 largest) = _others(peer, false);
+        return own != 0 && 3 * (others - largest) <= 2 * all;
     }
 
     /// Power in the next block: of the others, those online or all, of the whole set, of `peer`, and the most of one

@@ -66,20 +66,6 @@ abstract contract Views is IGovernance, State {
         }
     }
 
-    /// Accounts that an organisation offers a seat: when `threshold` have accepted, they replace those that
-    /// speak for it now; 0: the rest may join one by one.
-    function offer(uint32 organisation)
-        external
-        view
-        returns (uint8 threshold, address[] memory keys, bool[] memory accepted)
-    {
-        Offer storage o = _members[organisation].offer;
-        (threshold, keys, accepted) = (o.threshold, o.keys, new bool[](o.keys.length));
-        for (uint256 i = 0; i < accepted.length; i++) {
-            accepted[i] = o.accepted & (1 << i) != 0;
-        }
-    }
-
     /// Accounts that may send transactions for an organisation, since its keys are contracts.
     function senders(uint32 organisation) external view returns (address[] memory) {
         return _members[organisation].senders;
@@ -88,17 +74,6 @@ abstract contract Views is IGovernance, State {
     /// What may hurt an organisation is carried out so many seconds after the last approval.
     function decisionDelay() external view returns (uint64) {
         return _decisionDelay;
-    }
-
-    /// The guardian (0: none), and the node or organisation that it holds until then (in seconds; 0: nothing).
-    function guard() external view returns (address guardian, bytes32 peer, uint32 organisation, uint64 until) {
-        return (_guardian, _held.peer, _held.organisation, _held.until);
-    }
-
-    /// The account that can give an organisation new keys (0: none), and from when on what it announced can be
-    /// carried out (in seconds; 0: nothing).
-    function recoveryKey(uint32 organisation) external view returns (address account, uint64 ready) {
-        return (_recovery[organisation].account, _recovery[organisation].ready);
     }
 
     /// The organisation that an account speaks for; 0: none.

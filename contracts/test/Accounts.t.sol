@@ -240,7 +240,7 @@ contract AccountsTest is GovernanceBase {
         decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
         vm.prank(account(77));
         direct.holdOrganisation(4);
-        (,,, uint64 until) = gov.guard();
+        (,,, uint64 until) = direct.guard();
         vm.prank(administrator(4));
         vm.expectRevert(abi.encodeWithSelector(OrganisationIsHeld.selector, 4, until));
         direct.addAccounts(4, one(ANNA));

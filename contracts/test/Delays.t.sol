@@ -28,7 +28,7 @@ contract DelaysTest is GovernanceBase {
     function early(uint256 id, uint64 ready) private {
         address key = govKey(1, 0);
         vm.prank(key);
-        vm.expectRevert(abi.encodeWithSelector(NotDue.selector, id, ready));
+        vm.expectRevert(abi.encodeWithSelector(NotDue.selector, id, ready, 1 + ANSWER_BLOCKS));
         gov.execute(id);
     }
 
@@ -44,7 +44,7 @@ contract DelaysTest is GovernanceBase {
         // Approving again does not help.
         approve(1, 0, id);
         early(id, ready);
-        vm.warp(ready);
+        wait(id);
         execute(id);
         same("then", organisations()[3].caKeys.length, 2);
     }
@@ -157,7 +157,7 @@ contract DelaysTest is GovernanceBase {
         vm.prank(govKey(6, 2));
         vm.expectRevert(abi.encodePacked(NothingToChange.selector));
         gov.object(id);
-        vm.warp(ready);
+        wait(id);
         execute(id);
     }
 
@@ -174,7 +174,7 @@ contract DelaysTest is GovernanceBase {
         object(7, id);
         (, uint64 later,,) = gov.waiting(id);
         same("two days more", later, ready + 2 days);
-        vm.warp(later);
+        wait(id);
         early(id, later);
         vote(6, id);
         check("six of seven", !isOpen(id));
@@ -189,6 +189,160 @@ contract DelaysTest is GovernanceBase {
         wait(id);
         execute(id);
         check("carried out", !isOpen(id));
+    }
+
+    /// Attack: the one concerned objects, and an ally does not approve.
+    function vetoed(uint32 n) private {
+        start(n);
+        uint64 begin = uint64(block.timestamp);
+        uint256 id = propose(1, 0, abi.encodeCall(ValidatorActions.setPower, (peer(n), POWER - 1)));
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= n - 2; o++) {
+            vote(o, id);
+        }
+        object(n, id);
+        (,,,,,, uint256 needed) = gov.proposal(id);
+        same("all others", needed, n - 1);
+        wait(id);
+        (, uint64 ready,,) = gov.waiting(id);
+        same("twice the delay", ready, begin + 4 days);
+        early(id, ready);
+        vm.warp(begin + 6 days - 1);
+        early(id, ready);
+        vm.warp(begin + 6 days);
+        (,,,,,, needed) = gov.proposal(id);
+        same("as otherwise", needed, n - 2);
+        execute(id);
+        check("carried out", !isOpen(id));
+    }
+
+    function testAnObjectionWithOneAllyNeverBlocksSeven() public {
+        vetoed(7);
+    }
+
+    function testAnObjectionWithOneAllyNeverBlocksEight() public {
+        vetoed(8);
+    }
+
+    function testAnObjectionWithOneAllyNeverBlocksNine() public {
+        vetoed(9);
+    }
+
+    /// The same where the objection comes before enough approve, and then there is a week.
+    function testAnEarlyObjectionWithOneAllyNeverBlocks() public {
+        start(7);
+        uint256 id = propose(1, 0, abi.encodeCall(ValidatorActions.setPower, (peer(7), POWER - 1)));
+        object(7, id);
+        approve(1, 1, id);
+        for (uint32 o = 2; o <= 5; o++) {
+            vote(o, id);
+        }
+        wait(id);
+        early(id, uint64(block.timestamp));
+        vm.warp(block.timestamp + 9 days);
+        execute(id);
+        check("carried out", !isOpen(id));
+    }
+
+    /// Attack: two days go by in which there is no block, and it is carried out in the first one.
+    function testTimeWithoutBlocksIsNoTimeToAnswer() public {
+        start(4);
+        uint256 id = three(foreignCa());
+        vm.warp(block.timestamp + 2 days);
+        nextBlock();
+        early(id, uint64(block.timestamp));
+        approve(1, 0, id);
+        check("nor by another approval", isOpen(id));
+        blocks(ANSWER_BLOCKS - 2);
+        early(id, uint64(block.timestamp));
+        object(4, id);
+        (,,, bool objected) = gov.waiting(id);
+        check("the one concerned could answer", objected);
+    }
+
+    /// As many blocks as the delay has seconds are enough.
+    function testAShortDelayIsOfFewBlocks() public {
+        start(4);
+        decide(abi.encodeCall(OrganisationActions.setDecisionDelay, (5)));
+        uint256 id = three(foreignCa());
+        vm.warp(block.timestamp + 5);
+        blocks(4);
+        (bool done,) = tryExecute(id);
+        check("not yet", !done);
+        nextBlock();
+        (done,) = tryExecute(id);
+        check("then", done);
+    }
+
+    function tryExecute(uint256 id) private returns (bool, bytes memory) {
+        vm.prank(govKey(1, 0));
+        return CONTRACT.call(abi.encodeCall(Decisions.execute, (id)));
+    }
+
+    function invited() private returns (address key) {
+        key = account(99);
+        address[] memory keys = new address[](1);
+        keys[0] = key;
+        bytes32[] memory cas = new bytes32[](1);
+        cas[0] = ed(7);
+        bytes memory action = abi.encodeCall(OrganisationActions.addOrganisation, ("fifth", 1, keys, cas));
+        agree(action);
+        check("invited", !isOpen(three(action)));
+    }
+
+    /// Attack: one that was invited by mistake joins meanwhile, and objects.
+    function testAnInvitationIsTakenBackAtOnce() public {
+        start(4);
+        address key = invited();
+        check("at once", !isOpen(three(abi.encodeCall(OrganisationActions.removeOrganisation, (5)))));
+        vm.prank(key);
+        vm.expectRevert(abi.encodeWithSelector(NoOrganisation.selector, 5));
+        direct.acceptSeat(5);
+    }
+
+    function testOneThatJoinedIsNotRemovedAtOnce() public {
+        start(4);
+        address key = invited();
+        uint256 id = propose(1, 0, abi.encodeCall(OrganisationActions.removeOrganisation, (5)));
+        approve(1, 1, id);
+        vote(2, id);
+        vm.prank(key);
+        direct.acceptSeat(5);
+        vote(3, id);
+        vote(4, id);
+        check("it waits", isOpen(id) && waitsOnly(id));
+    }
+
+    function testAnInvitationLapses() public {
+        start(4);
+        address key = invited();
+        vm.warp(block.timestamp + 30 days);
+        uint256 snapshot = vm.snapshotState();
+        vm.prank(key);
+        direct.acceptSeat(5);
+        vm.revertToState(snapshot);
+        vm.warp(block.timestamp + 1);
+        vm.prank(key);
+        vm.expectRevert(abi.encodeWithSelector(InvitationLapsed.selector, 5));
+        direct.acceptSeat(5);
+    }
+
+    /// Attack: with an organisation that joins more must approve, and then the delay of all that waits began anew.
+    function testWhoJoinsBeginsNoDelayAnew() public {
+        start(4);
+        address key = invited();
+        uint256 id = three(abi.encodeCall(ValidatorActions.setPower, (peer(4), POWER - 1)));
+        (, uint64 ready,,) = gov.waiting(id);
+        vm.prank(key);
+        direct.acceptSeat(5);
+        approve(4, 0, id);
+        (, uint64 now_,,) = gov.waiting(id);
+        same("from the same time on", now_, ready);
+        wait(id);
+        early(id, ready);
+        vm.prank(key);
+        gov.approve(id);
+        check("four of five", !isOpen(id));
     }
 
     function testOnlyTheOneConcernedObjects() public {
@@ -235,7 +389,7 @@ contract DelaysTest is GovernanceBase {
         uint64 ready = uint64(block.timestamp) + 2 days;
         approve(3, 0, id);
         early(id, ready);
-        vm.warp(ready);
+        wait(id);
         execute(id);
         check("carried out", !isOpen(id));
     }
@@ -281,12 +435,16 @@ contract DelaysTest is GovernanceBase {
         same("may send", gov.permissions(account(7)), 1);
         vm.prank(account(7));
         direct.recover(2, 2, keysOf(44));
-        (, uint64 ready) = gov.recoveryKey(2);
+        (, uint64 ready) = direct.recoveryKey(2);
         same("two days", ready, block.timestamp + 2 days);
         vm.prank(account(7));
-        vm.expectRevert(abi.encodeWithSelector(RecoveryNotDue.selector, 2, ready));
+        vm.expectRevert(abi.encodeWithSelector(RecoveryNotDue.selector, 2, ready, 1 + ANSWER_BLOCKS));
         direct.recover(2, 2, keysOf(44));
         vm.warp(ready);
+        vm.prank(account(7));
+        vm.expectRevert(abi.encodeWithSelector(RecoveryNotDue.selector, 2, ready, 1 + ANSWER_BLOCKS));
+        direct.recover(2, 2, keysOf(44));
+        blocks(ANSWER_BLOCKS);
         vm.prank(account(7));
         direct.recover(2, 2, keysOf(44));
         same("those before still speak", gov.seatOf(govKey(2, 0)), 2);
@@ -306,6 +464,7 @@ contract DelaysTest is GovernanceBase {
         direct.recover(2, 2, keysOf(44));
         same("announced anew", offered(2), 0);
         vm.warp(block.timestamp + 9 days);
+        blocks(ANSWER_BLOCKS);
         vm.prank(account(7));
         direct.recover(2, 2, keysOf(44));
         same("in its last second", offered(2), 3);
@@ -332,8 +491,85 @@ contract DelaysTest is GovernanceBase {
     }
 
     function offered(uint32 id) private view returns (uint256) {
-        (, address[] memory keys,) = gov.offer(id);
+        (, address[] memory keys,) = direct.offer(id);
         return keys.length;
+    }
+
+    function recover(uint32 id) private {
+        vm.prank(account(7));
+        direct.recover(id, 2, keysOf(44));
+    }
+
+    function refusedToRecover(uint32 id, bytes memory reason) private {
+        vm.prank(account(7));
+        vm.expectRevert(reason);
+        direct.recover(id, 2, keysOf(44));
+    }
+
+    /// Attack: the keys of one that the guardian holds cannot call off what a stolen recovery key announced.
+    function testAStolenRecoveryKeyTakesNothingFromOneThatIsHeld() public {
+        start(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
+        decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, account(7))));
+        recover(1);
+        vm.warp(block.timestamp + 2 days - 1);
+        vm.prank(account(77));
+        Guardian(CONTRACT).holdOrganisation(1);
+        uint64 height = uint64(block.number) + ANSWER_BLOCKS;
+        blocks(ANSWER_BLOCKS);
+        (,,, uint64 until) = direct.guard();
+        refusedToRecover(1, abi.encodeWithSelector(OrganisationIsHeld.selector, 1, until));
+        (, uint64 ready) = direct.recoveryKey(1);
+        same("the delay begins when the hold ends", ready, until + 2 days);
+        vm.warp(until + 1);
+        nextBlock();
+        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, height));
+        decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, address(0))));
+        refusedToRecover(1, abi.encodeWithSelector(NotTheRecoveryKey.selector, account(7), 1));
+    }
+
+    function testARecoveryAnnouncedDuringAHoldWaitsForItsEnd() public {
+        start(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
+        decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, account(7))));
+        vm.prank(account(77));
+        Guardian(CONTRACT).holdOrganisation(1);
+        (,,, uint64 until) = direct.guard();
+        recover(1);
+        (, uint64 ready) = direct.recoveryKey(1);
+        same("from then on", ready, until + 2 days);
+        vm.warp(ready);
+        blocks(ANSWER_BLOCKS);
+        recover(1);
+        same("offered", offered(1), 3);
+    }
+
+    function testAStolenRecoveryKeyTakesNothingFromOneThatIsSuspended() public {
+        start(4);
+        decideOwn(4, abi.encodeCall(Recovery.setRecoveryKey, (4, account(7))));
+        three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)));
+        recover(4);
+        vm.warp(block.timestamp + 3 days);
+        blocks(ANSWER_BLOCKS);
+        refusedToRecover(4, abi.encodeWithSelector(OrganisationSuspended.selector, 4));
+        check("resumed", !isOpen(three(abi.encodeCall(OrganisationActions.resumeOrganisation, (4)))));
+        (, uint64 ready) = direct.recoveryKey(4);
+        same("the delay begins when it can answer", ready, block.timestamp + 2 days);
+        refusedToRecover(4, abi.encodeWithSelector(RecoveryNotDue.selector, 4, ready, block.number + ANSWER_BLOCKS));
+    }
+
+    /// What expired is not brought back by a hold.
+    function testAHoldBringsNoOldRecoveryBack() public {
+        start(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
+        decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, account(7))));
+        recover(1);
+        (, uint64 before) = direct.recoveryKey(1);
+        vm.warp(block.timestamp + 9 days + 1);
+        vm.prank(account(77));
+        Guardian(CONTRACT).holdOrganisation(1);
+        (, uint64 ready) = direct.recoveryKey(1);
+        same("as it was", ready, before);
     }
 
     /// Naming an account as a recovery key takes nothing from anybody.

@@ -240,10 +240,10 @@ contract PresenceTest is PresenceBase {
     }
 
     function testTheGuardianHoldsNobodyThatIsNeededByThoseWhoSign() public {
-        start(4);
+        start(7);
         decide(abi.encodeCall(Guardian.setGuardian, (account(77))));
-        off(validatorKey(4));
-        (bytes32 signs, bytes32 isAway) = (peer(1), peer(4));
+        off(validatorKey(7));
+        (bytes32 signs, bytes32 isAway) = (peer(1), peer(7));
         vm.prank(account(77));
         vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
         direct.holdNode(signs);

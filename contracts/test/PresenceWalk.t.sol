@@ -14,7 +14,8 @@ contract PresenceWalkTest is PresenceBase {
 
     /// forge-config: default.fuzz.runs = 40
     function testFuzzNoDecisionStopsTheChain(uint256 seed) public {
-        start(ORGANISATIONS);
+        // So short that also few blocks go by.
+        start(ORGANISATIONS, 3);
         nextBlock();
         for (uint256 i = 0; i < STEPS; i++) {
             seed = uint256(keccak256(abi.encode(seed)));

@@ -110,6 +110,10 @@ contract RulesTest is GovernanceBase {
         start(2);
         bytes memory more = abi.encodeCall(Accounts.setSenders, (1, new address[](17)));
         refusedOwn(1, more, abi.encodeWithSelector(OutOfRange.selector, "accounts", 17, 0, 16));
+        address[] memory twice = new address[](2);
+        (twice[0], twice[1]) = (account(5), account(5));
+        bytes memory named = abi.encodeWithSelector(AccountInUse.selector, account(5), 1);
+        refusedOwn(1, abi.encodeCall(Accounts.setSenders, (1, twice)), named);
         address[] memory senders = new address[](1);
         senders[0] = account(5);
         decideOwn(1, abi.encodeCall(Accounts.setSenders, (1, senders)));

@@ -194,6 +194,7 @@ contract ValidatorsTest is GovernanceBase {
         decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), 1)));
         blocks(DELAY - 1);
         same("both hold", power(ed(77)), 1);
+        vm.warp(block.timestamp + 1 days);
         decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), ed(78))));
         decide(removal(2));
         bytes memory again = removal(2);

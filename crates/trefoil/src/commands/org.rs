@@ -21,10 +21,10 @@ use crate::{
         governance::{
             self, OpenProposal, Organisations, PastDecision, SeatOffer,
             abi::{
-                Governance::{approveCall, executeCall, objectCall, recoveryKeyCall, withdrawCall},
+                Governance::{approveCall, executeCall, objectCall, withdrawCall},
                 GovernanceActions::{
                     acceptSeatCall, addCaKeyCall, addOrganisationCall, endCaKeyCall,
-                    holdOrganisationCall, recoverCall, removeOrganisationCall,
+                    holdOrganisationCall, recoverCall, recoveryKeyCall, removeOrganisationCall,
                     resumeOrganisationCall, setKeysCall, setRecoveryKeyCall, setSealingKeyCall,
                     setSendersCall, suspendOrganisationCall,
                 },

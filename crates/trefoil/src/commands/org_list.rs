@@ -9,7 +9,7 @@ use crate::{
         governance::{
             self, SealingKeys, SeatOffer,
             abi::{
-                Governance::recoveryKeyCall,
+                GovernanceActions::recoveryKeyCall,
                 IGovernance::{CaKey, Node as NodeEntry, Organisation},
             },
         },

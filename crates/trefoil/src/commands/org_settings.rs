@@ -18,14 +18,14 @@ use crate::{
         governance::{
             abi::{
                 Governance::{
-                    decisionDelayCall, forksCall, guardCall, parametersCall, permissionsCall,
-                    quorumCall, settingsCall, validatorDelayCall,
+                    decisionDelayCall, forksCall, parametersCall, permissionsCall, quorumCall,
+                    settingsCall, validatorDelayCall,
                 },
                 GovernanceActions::{
-                    cancelForkCall, releaseCall, scheduleForkCall, setAccountsListedCall,
-                    setDecisionDelayCall, setDeployersListedCall, setGasLimitCall, setGuardianCall,
-                    setMinBaseFeeCall, setParameterCall, setPermissionsCall, setQuorumCall,
-                    setValidatorDelayCall,
+                    cancelForkCall, guardCall, releaseCall, scheduleForkCall,
+                    setAccountsListedCall, setDecisionDelayCall, setDeployersListedCall,
+                    setGasLimitCall, setGuardianCall, setMinBaseFeeCall, setParameterCall,
+                    setPermissionsCall, setQuorumCall, setValidatorDelayCall,
                 },
             },
             peer,

@@ -23,7 +23,8 @@ use crate::{
         governance::{
             Organisations,
             abi::{
-                Governance::{Executed, GovernanceEvents, guardCall, proposeCall, proposeOwnCall},
+                Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
+                GovernanceActions::guardCall,
                 Staking::StakingEvents,
             },
         },

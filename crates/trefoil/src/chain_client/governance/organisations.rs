@@ -5,7 +5,7 @@ use trefoil_os::keystore::SealingKey;
 use trefoil_types::{Address, B256};
 
 use super::abi::{
-    Governance,
+    Governance, GovernanceActions,
     IGovernance::{Node, Organisation},
 };
 use crate::{
@@ -84,7 +84,7 @@ impl SeatOffer {
     /// # Errors
     /// As [`Contract::view`].
     pub async fn read(contract: &Contract, organisation: u32) -> Result<Self, ContractError> {
-        let offer = contract.view(Governance::offerCall { organisation }).await?;
+        let offer = contract.view(GovernanceActions::offerCall { organisation }).await?;
         let accounts = offer.keys.into_iter().zip(offer.accepted).collect();
         Ok(Self { threshold: offer.threshold, accounts })
     }
