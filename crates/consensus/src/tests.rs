@@ -1,6 +1,7 @@
 //! Consensus between nodes of one process, under virtual time.
 
 mod absence;
+mod away;
 mod cluster;
 mod crash;
 mod faults;

@@ -26,7 +26,7 @@ pub struct Timeouts {
 const DELAYS: usize = 8;
 
 /// The timeouts, and the observations that adapt them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AdaptiveTimeouts {
     settings: Timeouts,
     /// From a round's start to its block being executed here, newest last.

@@ -1,6 +1,8 @@
 //! CometBFT's requirements: R1, every node computes the same; R2, in any sequence of elections
 //! a validator proposes as often as its power says, within a tolerance for changes of the set.
 
+mod small_scope;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
