@@ -33,7 +33,7 @@ abstract contract ActionKinds is State {
         ) return (true, uint32(uint256(first)), false, false);
         if (
             kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector
-                || kind == ValidatorActions.setPower.selector
+                || kind == ValidatorActions.setPower.selector || kind == Standbys.setStandby.selector
         ) {
             return (true, _entries[first].organisation, false, false);
         }

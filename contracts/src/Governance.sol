@@ -29,13 +29,13 @@ contract Governance is Views, Decisions {
 
     /// Applies what is due at the next block, and convicts. It never refuses.
     ///
-    /// Of `absent` it only keeps on whom decisions may count: here the organisations know each other, and one
-    /// votes out a validator that is gone. A rule would take a vote that nobody cast.
+    /// Of `absent` it keeps on whom decisions may count, and moves seats to the standbys that their organisations
+    /// named. It takes no seat away: the organisations know each other, and vote out a validator that is gone.
     function open(bytes32[] calldata absent, bytes32[] calldata equivocators) external onlyNode {
         // No earlier block can name it: genesis' own hash is over this contract's state.
         if (block.number == 1) _network = blockhash(0);
         if (_isHolding() && _held.until < block.timestamp) _letGo();
-        _absent(absent);
+        if (absent.length != 0) _run(ALL, abi.encodeCall(Standbys.noteAbsent, (absent)));
         if (_due()) {
             // Each must look, so no `||` that stops at the first.
             bool arrived = _forksArrive();

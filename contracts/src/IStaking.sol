@@ -90,12 +90,17 @@ interface IStaking is IMembership {
     /// Ends the sender's jail; it can be elected again at the next epoch's end.
     function unjail() external;
     function setFeeRecipient(address feeRecipient) external;
+    /// The sender's seat moves to this key by itself when its own signed none of 64 blocks in a row; 0: to none.
+    /// Once it moved there is no standby. `proof` as for `deposit`.
+    function setStandby(bytes32 validatorKey, bytes calldata proof) external;
 
     /// The genesis hash, which signatures of keys name.
     function network() external view returns (bytes32);
     /// Whose key it is or was; `free`: another may claim it from that height on, 0: it is in use.
     function keyUse(bytes32 key) external view returns (address owner, uint64 free, bool isConvicted);
     function parameters() external view returns (Parameters memory);
+    /// The key of an owner's standby (0: none), and when its seat moved last (in seconds; 0: never).
+    function standby(address owner) external view returns (bytes32 key, uint64 moved);
     function candidates() external view returns (Candidate[] memory);
     /// Also of one that is no candidate any more.
     function candidate(address owner) external view returns (Candidate memory);

@@ -13,6 +13,12 @@ error NothingToChange();
 uint256 constant VALIDATORS_MAX = 128;
 // The most voting power of all validators together (limits.rs): 2^60.
 uint256 constant POWER_MAX = 1 << 60;
+// A validator that signed none of so many blocks in a row is not counted on, and its seat moves to its standby.
+// Proposers leave a signature out in their own blocks only, so a coalition without the turns of a third fakes no row.
+uint64 constant PRESENCE_BLOCKS = 64;
+// A seat moves to its standby once in so long. Attack: another set in each minute, which every node reads and every
+// later snapshot proves.
+uint64 constant MOVE_SECONDS = 1 days;
 
 /// What both governing contracts share: the version in slot 0, and who the node is.
 abstract contract Membership {

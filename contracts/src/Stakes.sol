@@ -117,10 +117,7 @@ abstract contract Stakes is IStaking, Membership {
         if (msg.value < least) revert TooLittleStake(msg.value, least);
         // So that an eviction or a conviction finds room, and puts off no other part.
         if (_owners[msg.sender].unbonding.length > UNBONDINGS_MAX) revert TooManyUnbondings(UNBONDINGS_MAX);
-        bytes32 claimer = bytes32(uint256(uint160(msg.sender)));
-        if (!KeyProofs.isProof(validatorKey, _network, KeyRole.Validator, claimer, proof)) {
-            revert BadProof(validatorKey, msg.sender);
-        }
+        _checkProof(validatorKey, proof);
         if (_places.length == CANDIDATES_MAX) _evictFor(msg.value);
         _register(msg.sender, validatorKey, feeRecipient, msg.value);
     }
@@ -179,11 +176,21 @@ abstract contract Stakes is IStaking, Membership {
         emit Deposited(owner, key, feeRecipient, amount);
     }
 
-    function _claim(bytes32 key, address owner) private {
+    /// That the key agrees to the sender's use of it.
+    function _checkProof(bytes32 key, bytes calldata proof) internal view {
+        bytes32 claimer = bytes32(uint256(uint160(msg.sender)));
+        if (!KeyProofs.isProof(key, _network, KeyRole.Validator, claimer, proof)) revert BadProof(key, msg.sender);
+    }
+
+    function _isFreeFor(address owner, bytes32 key) internal view returns (bool) {
         KeyClaim storage c = _claims[key];
-        if (c.convicted) revert KeyConvicted(key);
-        bool isFree = c.free != 0 && c.free <= block.number;
-        if (c.owner != address(0) && c.owner != owner && !isFree) revert KeyInUse(key);
+        if (c.convicted) return false;
+        return c.owner == address(0) || c.owner == owner || (c.free != 0 && c.free <= block.number);
+    }
+
+    function _claim(bytes32 key, address owner) private {
+        if (_claims[key].convicted) revert KeyConvicted(key);
+        if (!_isFreeFor(owner, key)) revert KeyInUse(key);
         if (!Ed25519.isUsable(key)) revert NotAKey(key);
         _claims[key] = KeyClaim(owner, 0, false);
     }

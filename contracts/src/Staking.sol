@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./Election.sol";
+import "./StakedStandbys.sol";
 
 /// @notice {what} is {got}; choose {least} to {most}
 error OutOfRange(string what, uint256 got, uint256 least, uint256 most);
@@ -14,7 +14,7 @@ error NotJailed(address owner);
 error JailedYet(uint64 height);
 
 /// The validators of a public network, chosen by stake. See IStaking.sol.
-contract Staking is Election {
+contract Staking is StakedStandbys {
     event Unjailed(address indexed owner);
     event FeeRecipientChanged(address indexed owner, address feeRecipient);
     /// It should have gone, but was the last validator.
@@ -156,11 +156,6 @@ contract Staking is Election {
         if (o.seat == 0) return;
         if (_set.length == 1) emit LastValidatorKept(owner, key);
         else _unseat(owner);
-    }
-
-    function _miss(bytes32 key) private {
-        Owner storage o = _owners[_claims[key].owner];
-        if (o.seat != 0 && o.key == key) _set[o.seat - 1].missed += 1;
     }
 
     function _setParameters(Parameters memory p) private {

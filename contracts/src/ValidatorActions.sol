@@ -7,8 +7,6 @@ import "./Claims.sol";
 error PeerRevoked(bytes32 peer);
 /// @notice {peer:peer} validates already; remove it first
 error PeerInUse(bytes32 peer);
-/// @notice {peer:peer} is no validator; see `trefoil validator list`
-error NoValidator(bytes32 peer);
 /// @notice the chain does not know {peer:peer} as a node of organisation {organisation}; revoke a full node's
 /// certificate by its serial, or let all vote: `trefoil node revoke PEER --vote`
 /// @dev `revokeSerial` takes a full node's certificate back.
@@ -183,11 +181,6 @@ abstract contract ValidatorActions is Claims {
         if (power == 0 || power > POWER_MAX) revert TooMuchPower(power, POWER_MAX);
     }
 
-    function _validator(bytes32 peer) private view returns (Entry storage e) {
-        e = _entries[peer];
-        if (e.power == 0) revert NoValidator(peer);
-    }
-
     function _add(IGovernance.Node memory n) private {
         _requireActive(n.organisation);
         _requirePower(n.power);
@@ -204,7 +197,10 @@ abstract contract ValidatorActions is Claims {
         e.key = n.validatorKey;
         e.feeRecipient = n.feeRecipient;
         // Founders begin together: until they were missed they are counted on.
-        if (block.number != 0) _unseen(e, n.from);
+        if (block.number != 0) {
+            _unseen(e, n.from);
+            e.standby = 0;
+        }
         _listed.push(n.peer);
         _note(n.from);
         emit ValidatorAdded(n.peer, n.organisation, n.validatorKey, n.power, n.feeRecipient, n.from);

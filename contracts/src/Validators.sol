@@ -11,6 +11,8 @@ error TooManyValidators(uint256 most);
 /// @notice {got} together; at most {most} is possible, and at least 1 each
 /// @dev Nodes accept no more together.
 error TooMuchPower(uint256 got, uint256 most);
+/// @notice {peer:peer} is no validator; see `trefoil validator list`
+error NoValidator(bytes32 peer);
 
 /// @notice power of {got} would be new at once, for keys that nobody saw sign; those that sign now must be a
 /// quorum without it: use {most} at most, or wait until what is pending holds and signs
@@ -52,6 +54,10 @@ abstract contract Validators is Organisations {
         /// seen has missed `PRESENCE_BLOCKS` up to its beginning.
         uint64 missedLast;
         uint64 missedRow;
+        /// When it moved to its standby last, in seconds; 0: never.
+        uint64 moved;
+        /// The key that it moves to when its own is away; 0: none.
+        bytes32 standby;
     }
 
     /// What the blocks to come would have.
@@ -68,10 +74,6 @@ abstract contract Validators is Organisations {
         uint256 online;
         uint256 all;
     }
-
-    /// A validator that signed none of so many blocks in a row is not counted on. Proposers leave a signature out
-    /// in their own blocks only, so none fakes that of another.
-    uint64 internal constant PRESENCE_BLOCKS = 64;
 
     mapping(bytes32 => Entry) internal _entries;
     bytes32[] internal _listed;
@@ -92,17 +94,6 @@ abstract contract Validators is Organisations {
     event EquivocatorKept(bytes32 indexed peer, bytes32 key);
     event ValidatorDelayChanged(uint64 blocks);
 
-    /// The parent's validators whose signature its certificate lacks.
-    function _absent(bytes32[] calldata keys) internal {
-        uint64 height = uint64(block.number) - 1;
-        for (uint256 i = 0; i < keys.length; i++) {
-            Entry storage e = _entries[_peerOf[keys[i]]];
-            // One that came back in the parent counts as unseen up to it already.
-            if (e.power == 0 || e.key != keys[i] || height <= e.missedLast) continue;
-            (e.missedRow, e.missedLast) = (e.missedLast + 1 == height ? e.missedRow + 1 : 1, height);
-        }
-    }
-
     /// Whether its key is known to sign.
     function _isOnline(Entry storage e) internal view returns (bool) {
         return e.missedLast + 1 < block.number || e.missedRow < PRESENCE_BLOCKS;
@@ -111,6 +102,11 @@ abstract contract Validators is Organisations {
     /// Its key signs from `height` on at the earliest, and was not seen before.
     function _unseen(Entry storage e, uint64 height) internal {
         (e.missedLast, e.missedRow) = (height - 1, PRESENCE_BLOCKS);
+    }
+
+    function _validator(bytes32 peer) internal view returns (Entry storage e) {
+        e = _entries[peer];
+        if (e.power == 0) revert NoValidator(peer);
     }
 
     /// Whether a validator begins, changes or ends with the next block. What ends leaves the list.

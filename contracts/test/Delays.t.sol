@@ -52,7 +52,7 @@ contract DelaysTest is GovernanceBase {
     function testWhatWaits() public {
         start(4);
         address[] memory none = new address[](0);
-        bytes[14] memory waits = [
+        bytes[15] memory waits = [
             abi.encodeCall(OrganisationActions.setKeys, (4, 2, keysOf(44))),
             foreignCa(),
             abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
@@ -62,6 +62,7 @@ contract DelaysTest is GovernanceBase {
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
             abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(4), account(1))),
             abi.encodeCall(ValidatorActions.setPower, (peer(4), 11)),
+            abi.encodeCall(Standbys.setStandby, (peer(4), ed(669))),
             abi.encodeCall(OrganisationActions.removeOrganisation, (4)),
             abi.encodeCall(RuleActions.setAccountsListed, (true)),
             abi.encodeCall(RuleActions.setDeployersListed, (true)),
@@ -72,7 +73,7 @@ contract DelaysTest is GovernanceBase {
             uint256 id = three(waits[i]);
             (, uint64 ready, uint32 concerned,) = gov.waiting(id);
             check("waits", ready != 0 && isOpen(id));
-            same("whose", concerned, i < 10 ? 4 : 0);
+            same("whose", concerned, i < 11 ? 4 : 0);
             vm.prank(govKey(1, 0));
             gov.withdraw(id);
         }

@@ -132,6 +132,15 @@ abstract contract GovernanceBase is Base {
         return gov.revokedSerials(0, type(uint256).max);
     }
 
+    /// Of the validator with this key in the next block; 0: there is none.
+    function power(bytes32 key) internal view returns (uint64) {
+        IMembership.Validator[] memory set = gov.validators();
+        for (uint256 i = 0; i < set.length; i++) {
+            if (set[i].key == key) return set[i].power;
+        }
+        return 0;
+    }
+
     /// All that nodes act on, as one hash.
     function seen() internal view returns (bytes32) {
         return keccak256(
@@ -165,7 +174,7 @@ abstract contract GovernanceBase is Base {
             (bytes32 node, uint32 id, bytes32 key) = abi.decode(data, (bytes32, uint32, bytes32));
             prove(node, KeyRole.Peer, nameOf(id));
             prove(key, KeyRole.Validator, nameOf(id));
-        } else if (kind == ValidatorActions.rotateValidatorKey.selector) {
+        } else if (kind == ValidatorActions.rotateValidatorKey.selector || kind == Standbys.setStandby.selector) {
             (bytes32 node, bytes32 key) = abi.decode(data, (bytes32, bytes32));
             IGovernance.Node[] memory all = nodes();
             for (uint256 i = 0; i < all.length; i++) {

@@ -57,7 +57,7 @@ contract GovernanceWalkTest is GovernanceBase {
         bytes32 key = _some[(dice >> 24) % _some.length];
         uint64 height = uint64(block.number + (dice >> 32) % 20);
         uint64 power = uint64((dice >> 40) % 3 == 0 ? POWER_MAX / 2 : (dice >> 48) % 5);
-        uint256 what = dice % 21;
+        uint256 what = dice % 22;
         if (what <= 2) {
             return abi.encodeCall(ValidatorActions.addValidator, (p, id, key, power, account(dice >> 64)));
         }
@@ -86,6 +86,7 @@ contract GovernanceWalkTest is GovernanceBase {
         if (what == 20) {
             return abi.encodeCall(RuleActions.setParameter, ("tx-gas", uint64(dice >> 72) % 4 * 2e7, height + 90));
         }
+        if (what == 21) return abi.encodeCall(Standbys.setStandby, (p, key));
         if (what == 18) return abi.encodeCall(Recovery.setRecoveryKey, (id, account((dice >> 64) % 3)));
         return abi.encodeCall(ValidatorActions.setFeeRecipient, (p, account(dice >> 64)));
     }

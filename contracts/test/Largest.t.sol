@@ -134,7 +134,29 @@ contract LargestTest is GovernanceBase {
             third[i] = validatorKey(1 + i);
         }
         vm.roll(block.number + 1);
-        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (third, new bytes32[](0)))), 1_300_000);
+        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (third, new bytes32[](0)))), 1_400_000);
+    }
+
+    /// Were one to have more than two thirds of the power, all others could be away and move at once.
+    function testOpenThatMovesAllSeatsButOne() public {
+        startLargest();
+        bytes32[] memory most = new bytes32[](127);
+        for (uint32 i = 0; i < 127; i++) {
+            most[i] = validatorKey(1 + i);
+            bytes memory naming = abi.encodeCall(Standbys.setStandby, (peer(1 + i), ed(20_000 + i)));
+            prove(ed(20_000 + i), KeyRole.Validator, name(1 + i));
+            vm.prank(govKey(1 + i, 0));
+            approve(1 + i, 1, gov.proposeOwn(naming));
+        }
+        for (uint256 i = 0; i < 64; i++) {
+            vm.roll(block.number + 1);
+            if (i == 63) break;
+            vm.prank(NODE);
+            gov.open(most, new bytes32[](0));
+        }
+        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (most, new bytes32[](0)))), 14_000_000);
+        (, uint64 moved) = Standbys(CONTRACT).standby(peer(127));
+        check("moved", moved == block.timestamp);
     }
 
     function testConvictingAllButOne() public {

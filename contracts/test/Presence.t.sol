@@ -257,12 +257,4 @@ contract PresenceTest is PresenceBase {
         off(validatorKey(4));
         same("version", gov.version(), version);
     }
-
-    function power(bytes32 key) private view returns (uint64) {
-        IMembership.Validator[] memory set = gov.validators();
-        for (uint256 i = 0; i < set.length; i++) {
-            if (set[i].key == key) return set[i].power;
-        }
-        return 0;
-    }
 }

@@ -56,11 +56,17 @@ contract StakingWalkTest is StakingBase {
         else if (what == 8 && (dice >> 32) % 4 == 0) equivocate(_keys[(dice >> 40) % (2 * PEOPLE)]);
         else if (what == 9) blocksWithout(_keys[n], WINDOW);
         else if (what == 10) epoch();
+        else if (what == 11) attempt(n, 0, standbyOf(_keys[(dice >> 72) % (2 * PEOPLE)], n));
+        else if (what == 12) blocksWithout(staking.candidate(account(n)).key, PRESENCE_BLOCKS);
         else nextBlock(one(_keys[n]), new bytes32[](0));
     }
 
     function depositOf(bytes32 key, uint256 n) private view returns (bytes memory) {
         return abi.encodeCall(IStaking.deposit, (key, account(700 + n), proofOf(key, account(n))));
+    }
+
+    function standbyOf(bytes32 key, uint256 n) private view returns (bytes memory) {
+        return abi.encodeCall(IStaking.setStandby, (key, proofOf(key, account(n))));
     }
 
     function attempt(uint256 n, uint256 value, bytes memory call) private versioned {

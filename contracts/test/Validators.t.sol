@@ -17,14 +17,6 @@ contract ValidatorsTest is GovernanceBase {
         return abi.encodeCall(ValidatorActions.removeValidator, (peer(n)));
     }
 
-    function power(bytes32 key) private view returns (uint64) {
-        IMembership.Validator[] memory set = gov.validators();
-        for (uint256 i = 0; i < set.length; i++) {
-            if (set[i].key == key) return set[i].power;
-        }
-        return 0;
-    }
-
     function node(uint32 n) private view returns (IGovernance.Node memory found) {
         IGovernance.Node[] memory all = nodes();
         bytes32 wanted = peer(n);

@@ -113,6 +113,14 @@ fn an_action_is_said_in_words() {
             format!("validator {PEER} signs with key {from_key}"),
         ),
         (
+            setStandbyCall { peer, validatorKey: KEY }.abi_encode(),
+            format!("the seat of validator {PEER} moves to key {from_key} when its own is away"),
+        ),
+        (
+            setStandbyCall { peer, validatorKey: B256::ZERO }.abi_encode(),
+            format!("validator {PEER} has no standby"),
+        ),
+        (
             setFeeRecipientCall { peer, feeRecipient: ACCOUNT }.abi_encode(),
             format!("fees of validator {PEER} go to {ACCOUNT}"),
         ),

@@ -89,6 +89,14 @@ fn known(
         A::rotateValidatorKey(a) => {
             format!("validator {} signs with key {}", peer(&a.peer), a.validatorKey)
         }
+        A::setStandby(a) if a.validatorKey.is_zero() => {
+            format!("validator {} has no standby", peer(&a.peer))
+        }
+        A::setStandby(a) => format!(
+            "the seat of validator {} moves to key {} when its own is away",
+            peer(&a.peer),
+            a.validatorKey
+        ),
         A::setValidatorDelay(a) => {
             format!("changes of validators hold {} blocks after the vote", a.blocks)
         }
@@ -128,6 +136,7 @@ fn known(
         | A::holdNode(_)
         | A::holdOrganisation(_) => "no action, but the call of one account: it is refused".into(),
         A::found(_) | A::foundChain(_) => "found the network, which is done once".into(),
+        A::noteAbsent(_) => "no action, but the node's own call: it is refused".into(),
         A::ACTIONS(_) => return Err("ACTIONS"),
         A::administrators(_) => return Err("administrators"),
         A::belongsTo(_) => return Err("belongsTo"),
@@ -149,6 +158,7 @@ fn known(
         A::ORGANISATIONS_MAX(_) => return Err("ORGANISATIONS_MAX"),
         A::SENDERS_MAX(_) => return Err("SENDERS_MAX"),
         A::SERIALS_MAX(_) => return Err("SERIALS_MAX"),
+        A::standby(_) => return Err("standby"),
     })
 }
 
