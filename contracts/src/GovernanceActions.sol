@@ -17,6 +17,11 @@ contract GovernanceActions is OrganisationActions {
         _setQuorum(f.quorumNumerator, f.quorumDenominator);
         _setDecisionDelay(f.decisionDelay);
         _foundOrganisations(f.organisations);
+        for (uint32 i = 0; i < f.recoveryKeys.length; i++) {
+            if (f.recoveryKeys[i] == address(0)) continue;
+            _existing(i + 1);
+            _replaceRecoveryKey(i + 1, f.recoveryKeys[i]);
+        }
     }
 
     fallback(bytes calldata action) external returns (bytes memory) {

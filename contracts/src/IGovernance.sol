@@ -111,6 +111,8 @@ interface IGovernance is IMembership {
         /// Who may send, and who may deploy, where the settings list them.
         address[] accounts;
         address[] deployers;
+        /// Of the organisations in their order; 0: none.
+        address[] recoveryKeys;
     }
 
     // Lists, in pages: at most `count` from index `from` on, fewer at the end.

@@ -29,6 +29,25 @@ contract FoundingTest is GovernanceBase {
         same("fork", gov.forks()[1].name, "prague");
     }
 
+    function testFoundersMayHaveRecoveryKeys() public {
+        place();
+        IGovernance.Founding memory f = founding(2);
+        f.recoveryKeys = new address[](2);
+        f.recoveryKeys[1] = account(7);
+        vm.roll(0);
+        foundWith(f);
+        nextBlock();
+        (address none,) = gov.recoveryKey(1);
+        (address key,) = gov.recoveryKey(2);
+        same("none", none, address(0));
+        same("recovery key", key, account(7));
+        same("may send", gov.permissions(account(7)), 1);
+        vm.prank(account(7));
+        direct.recover(2, 2, keysOf(44));
+        (, uint64 ready) = gov.recoveryKey(2);
+        same("two days", ready, block.timestamp + 2 days);
+    }
+
     function testSlotsWhereNodesReadThem() public {
         start(1);
         same("slot 0", uint256(vm.load(CONTRACT, 0)), gov.version());
@@ -79,6 +98,10 @@ contract FoundingTest is GovernanceBase {
         f = founding(1);
         f.validatorDelay = 0;
         refusedFounding(f, abi.encodeWithSelector(OutOfRange.selector, "validatorDelay", 0, 1, 10_000));
+        f = founding(1);
+        f.recoveryKeys = new address[](2);
+        f.recoveryKeys[1] = account(7);
+        refusedFounding(f, abi.encodeWithSelector(NoOrganisation.selector, 2));
     }
 
     function refusedFounding(IGovernance.Founding memory f, bytes memory reason) private {

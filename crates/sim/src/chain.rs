@@ -49,6 +49,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         name: format!("org-{id}"),
         threshold: 1,
         keys: vec![governors::address(id)],
+        recovery_key: None,
         ca_keys: vec![secret("ca", id).public()],
     };
     let account = |(address, balance)| {

@@ -131,6 +131,7 @@ fn founding(spec: &ChainSpec) -> IGovernance::Founding {
         decisionDelay: spec.decision_delay_s,
         accounts: spec.accounts.clone().unwrap_or_default(),
         deployers: spec.deployers.clone().unwrap_or_default(),
+        recoveryKeys: spec.organisations.iter().map(recovery_key).collect(),
     }
 }
 
@@ -145,6 +146,10 @@ fn organisation((id, organisation): (u32, &FoundingOrganisation)) -> IGovernance
         keys: organisation.keys.clone(),
         caKeys: organisation.ca_keys.iter().map(ca_key).collect(),
     }
+}
+
+fn recovery_key(organisation: &FoundingOrganisation) -> Address {
+    organisation.recovery_key.unwrap_or_default()
 }
 
 fn node(spec: &ChainSpec, validator: &FoundingValidator) -> IGovernance::Node {

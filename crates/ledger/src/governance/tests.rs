@@ -85,6 +85,7 @@ fn spec() -> ChainSpec {
             name: "owner".into(),
             threshold: 1,
             keys: vec![address(OWNER)],
+            recovery_key: None,
             ca_keys: vec![key(200)],
         }],
         validators: vec![validator(1), validator(2)],

@@ -61,6 +61,7 @@ fn spec() -> Arc<ChainSpec> {
             name: "owner".into(),
             threshold: 1,
             keys: vec![address(OWNER)],
+            recovery_key: None,
             ca_keys: vec![secret(200).public()],
         }],
         validators: vec![validator(1), validator(2)],

@@ -121,6 +121,7 @@ fn spec() -> ChainSpec {
             name: "one".into(),
             threshold: 1,
             keys: vec![SENDER],
+            recovery_key: None,
             ca_keys: vec![key(7)],
         }],
         validators: vec![FoundingValidator {

@@ -191,7 +191,11 @@ fn organise(
         named => named.to_vec(),
     };
     let (name, ca_keys) = (party.name.clone(), vec![ca.public()]);
-    (spec::FoundingOrganisation { name, threshold: 1, keys, ca_keys }, Ca::Key(ca))
+    let recovery_key = None;
+    (
+        spec::FoundingOrganisation { name, threshold: 1, keys, recovery_key, ca_keys },
+        Ca::Key(ca),
+    )
 }
 
 /// A new Ed25519 key for a founder to hold.

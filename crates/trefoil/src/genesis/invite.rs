@@ -139,6 +139,7 @@ mod tests {
                 name: "acme".into(),
                 threshold: 1,
                 keys: vec![Address::repeat_byte(1)],
+                recovery_key: None,
                 ca_keys: vec![key(5)],
             }],
             validators: vec![FoundingValidator {

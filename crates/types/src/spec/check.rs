@@ -291,8 +291,10 @@ impl ChainSpec {
 }
 
 impl FoundingOrganisation {
-    fn check(&self) -> Result<(), SpecError> {
-        let Self { name, threshold, keys, ca_keys } = self;
+    /// # Errors
+    /// A name, threshold, account or key that the governing contract would refuse.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let Self { name, threshold, keys, recovery_key, ca_keys } = self;
         // A name of digits would be taken for an organisation's number.
         let number = name.bytes().all(|c| c.is_ascii_digit());
         let fits = is_name(name) && !number;
@@ -309,6 +311,14 @@ impl FoundingOrganisation {
             "organisations.threshold",
             format_args!("{threshold} of {} keys of {name}", keys.len()),
             "use 1 to the number of its keys",
+        )?;
+        // One of its own keys is lost or stolen together with the others.
+        let apart = recovery_key.is_none_or(|key| key != Address::ZERO && !keys.contains(&key));
+        require(
+            apart,
+            "organisations.recovery_key",
+            format_args!("{} of {name}", recovery_key.unwrap_or_default()),
+            "write an account that is none of its keys, or leave it out",
         )?;
         require(
             (1..=limits::CA_KEYS_MAX).contains(&ca_keys.len()),

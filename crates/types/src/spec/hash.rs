@@ -12,7 +12,7 @@ impl ChainSpec {
         let mut out = Vec::new();
         // A tag with a version: a new field changes the version, so that an old and a new
         // program never agree on a hash of different contents.
-        b"trefoil/spec/5".as_slice().encode(&mut out);
+        b"trefoil/spec/6".as_slice().encode(&mut out);
         self.name.as_str().encode(&mut out);
         (self.kind as u8).encode(&mut out);
         for number in [
@@ -73,10 +73,13 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
 /// In the order of the file, since organisations are numbered by it.
 fn encode_organisations(organisations: &[FoundingOrganisation], out: &mut Vec<u8>) {
     organisations.len().encode(out);
-    for FoundingOrganisation { name, threshold, keys, ca_keys } in organisations {
+    for organisation in organisations {
+        let FoundingOrganisation { name, threshold, keys, recovery_key, ca_keys } = organisation;
         name.as_str().encode(out);
         threshold.encode(out);
         keys.encode(out);
+        // The check refuses the zero address as one.
+        recovery_key.unwrap_or_default().encode(out);
         ca_keys.encode(out);
     }
 }

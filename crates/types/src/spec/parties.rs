@@ -17,6 +17,9 @@ pub struct FoundingOrganisation {
     pub threshold: u8,
     /// The accounts that vote for it.
     pub keys: Vec<Address>,
+    /// The account that can give it new keys, should it lose its own; `None`: no account can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_key: Option<Address>,
     /// Ed25519 keys that sign its nodes' certificates, 1 to 4.
     pub ca_keys: Vec<PublicKey>,
 }

@@ -12,6 +12,7 @@ fn spec() -> ChainSpec {
         name: format!("org-{n}"),
         threshold: 1,
         keys: vec![Address::repeat_byte(n)],
+        recovery_key: None,
         ca_keys: vec![key(100 + n)],
     };
     let validator = |n: u8| FoundingValidator {
@@ -73,7 +74,7 @@ type Change = fn(&mut ChainSpec);
 
 #[test]
 fn every_field_of_a_spec_changes_its_hash() {
-    let changes: [Change; 29] = [
+    let changes: [Change; 30] = [
         |s| s.name = "u".into(),
         |s| s.kind = Kind::Private,
         |s| s.chain_id += 1,
@@ -97,6 +98,7 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.organisations[0].name = "other".into(),
         |s| s.organisations[0].threshold = 2,
         |s| s.organisations[0].keys.push(Address::ZERO),
+        |s| s.organisations[0].recovery_key = Some(Address::repeat_byte(7)),
         |s| _ = s.organisations[1].ca_keys.pop(),
         |s| s.organisations.swap(0, 1),
         |s| s.validators[0].power += 1,
@@ -126,7 +128,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 31] = [
+    let wrong: [(&str, Change); 33] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -152,6 +154,12 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("`organisations.name` is \"\"", |s| s.organisations[0].name.clear()),
         ("0 accounts of org-1", |s| s.organisations[0].keys.clear()),
         ("`organisations.threshold` is 2 of 1 keys of org-1", |s| s.organisations[0].threshold = 2),
+        ("an account that is none of its keys", |s| {
+            s.organisations[0].recovery_key = Some(s.organisations[0].keys[0]);
+        }),
+        ("`organisations.recovery_key` is 0x0000", |s| {
+            s.organisations[0].recovery_key = Some(Address::ZERO);
+        }),
         ("0 keys of org-1; write 1 to 4 Ed25519", |s| s.organisations[0].ca_keys.clear()),
         ("which is used twice; give each CA", |s| {
             s.organisations[1].ca_keys = s.organisations[0].ca_keys.clone();

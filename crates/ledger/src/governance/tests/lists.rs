@@ -215,6 +215,7 @@ fn a_suspended_organisations_accounts_do_not_send() {
         name: format!("org-{n}"),
         threshold: 1,
         keys: vec![address(n)],
+        recovery_key: None,
         ca_keys: vec![key(200 + n)],
     };
     let mut spec = ChainSpec { base_fee: 0, kind: Kind::Consortium, ..spec() };
