@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Does what docs/operations.md says of four organisations that become five, line
-by line, each organisation in a folder of its own with an address of its own.
+"""Does what docs/operations.md says of a key ceremony, and of four organisations that become
+five, line by line, each organisation in a folder of its own with an address of its own.
 
     docs/check_operations.py
 
@@ -13,6 +13,7 @@ import atexit
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,14 +28,18 @@ P2P, RPC = 23303, 23545
 BLANK = r"'trefoil-invite:…'|(?:node|validator|ca):…|12D3KooW…|0x[0-9A-F]*…"
 
 
-def section():
+CEREMONY, VOTES = "## A key ceremony", "### From four organisations"
+
+
+def section(title):
     page = (ROOT / "docs/operations.md").read_text()
-    return page.split("### From four organisations", 1)[1].split("\n### ", 1)[0]
+    level = title.split()[0]
+    return page.split("\n" + title, 1)[1].split(f"\n{level} ", 1)[0]
 
 
-def lines():
+def lines(title):
     """(who, command) of each line with a prompt."""
-    for line in section().splitlines():
+    for line in section(title).splitlines():
         found = re.match(r"(\w+)\$ +(.*?)(?:   *#.*)?$", line)
         if found:
             yield found.groups()
@@ -100,9 +105,79 @@ def wait(what, holds, seconds=60):
         time.sleep(0.1)
 
 
+class Page:
+    """A section of the page, done line by line."""
+
+    def __init__(self, machines, title):
+        self.machines, self.todo = machines, lines(title)
+
+    def do(self, who, start, fill=lambda command: command):
+        """The page's next line."""
+        org, command = next(self.todo, (None, "the end"))
+        if org != who or not command.startswith(start):
+            sys.exit(f"FAILED: the page says {command!r} of {org}, not {start!r} of {who}")
+        return self.machines.run(org, fill(command))
+
+    def vote(self, who, number, carried):
+        said = self.do(who, "trefoil org vote", lambda c: c.replace(" N ", f" {number} "))
+        if f"proposal {number}: {'executed' if carried else 'open'}" not in said:
+            sys.exit(f"FAILED: {said}")
+
+    def end(self):
+        if next(self.todo, None):
+            sys.exit("FAILED: the page says more than was done")
+
+
+def fill(*values):
+    """Puts values into the places that the page leaves open, in their order."""
+    def put(command):
+        for value in values:
+            command = re.sub(BLANK, value, command, count=1)
+        return command
+    return put
+
+
+def ceremony(machines):
+    """Keys that nobody else has seen."""
+    page = Page(machines, CEREMONY)
+    named = lambda said: said.split()[1]
+    people = [named(page.do("acme", "trefoil keys new account")) for _ in range(4)]
+    proof = page.do("acme", "trefoil keys new ca").split()[-1]
+    page.do("acme", "trefoil keys new node")
+    for org in ORGS[1:4]:
+        page.do(org, "for kind in")
+    page.do("acme", "trefoil network declare", fill(*people, proof))
+    for org in ORGS[1:4]:
+        page.do(org, "trefoil network declare")
+    for org in ORGS[:3]:
+        shutil.copy(machines.folder / org / f"{org}.toml", machines.folder / "dora")
+    # An idle chain makes a block a minute; here nobody wants to wait for that.
+    page.do("dora", "trefoil network new", lambda c: c + " --idle-block-s 1")
+    if set(os.listdir(machines.folder / "dora/example")) != {"chain.toml", "invite"}:
+        sys.exit("FAILED: keys were made where the parts were put together")
+    for org in ORGS[:4]:
+        shutil.copy(machines.folder / "dora/example/invite", machines.folder / org)
+    hashes = {page.do(org, "trefoil network check").split()[1] for org in ORGS[:4]}
+    if len(hashes) != 1:
+        sys.exit(f"FAILED: they have different networks: {hashes}")
+    for org in ORGS[:4]:
+        page.do(org, "trefoil join")
+        node = machines.keys(org)["node"]
+        page.do(org, "cp node" if org == "acme" else "trefoil node certify", fill(node))
+        page.do(org, "trefoil run")
+    wait("blocks", lambda: (machines.ask("acme", "status") or {}).get("height", 0) > 0)
+    page.do("acme", "trefoil org set")
+    page.vote("bolt", 1, False)
+    page.vote("cora", 1, False)
+    page.vote("acme", 1, True)
+    page.end()
+    if machines.ask("dora", "org", "settings")["gasLimit"] != 100_000_000:
+        sys.exit("FAILED: nothing was decided")
+
+
 def found(machines):
     """The page's command for one machine, and its directories brought to the others."""
-    command = re.search(r"^trefoil network new .*?example/$", section(), re.M | re.S).group()
+    command = re.search(r"^trefoil network new .*?example/$", section(VOTES), re.M | re.S).group()
     # An idle chain makes a block a minute; here nobody wants to wait for that.
     machines.run("acme", re.sub(r"\s*\\\n\s*", " ", command) + " --idle-block-s 1")
     for i, org in enumerate(ORGS[:4]):
@@ -112,30 +187,11 @@ def found(machines):
 
 
 def follow(machines):
-    todo = lines()
-
-    def do(who, start, fill=lambda command: command):
-        """The page's next line."""
-        org, command = next(todo, (None, "the end"))
-        if org != who or not command.startswith(start):
-            sys.exit(f"FAILED: the page says {command!r} of {org}, not {start!r} of {who}")
-        return machines.run(org, fill(command))
-
-    def fill(*values):
-        """Puts values into the places that the page leaves open, in their order."""
-        def put(command):
-            for value in values:
-                command = re.sub(BLANK, value, command, count=1)
-            return command
-        return put
+    page = Page(machines, VOTES)
+    do, vote = page.do, page.vote
 
     def proposal(said):
         return re.search(r"proposal (\d+)", said).group(1)
-
-    def vote(who, number, carried):
-        said = do(who, "trefoil org vote", lambda c: c.replace(" N ", f" {number} "))
-        if f"proposal {number}: {'executed' if carried else 'open'}" not in said:
-            sys.exit(f"FAILED: {said}")
 
     def state(org):
         return machines.ask(org, "status")
@@ -206,8 +262,7 @@ def follow(machines):
     vote("cora", number, False)
     vote("dora", number, False)
     vote("eve", number, True)
-    if next(todo, None):
-        sys.exit("FAILED: the page says more than was done")
+    page.end()
     listed = machines.ask("acme", "org", "list")
     height = state("acme")["height"]
     wait("blocks go on", lambda: state("acme")["height"] > height)
@@ -215,14 +270,15 @@ def follow(machines):
 
 
 def main():
-    with tempfile.TemporaryDirectory(prefix="trefoil-operations-") as folder:
-        machines = Machines(folder)
-        found(machines)
-        follow(machines)
-        for process in machines.running.values():
-            process.terminate()
-        for process in machines.running.values():
-            process.wait(timeout=30)
+    for steps in ([ceremony], [found, follow]):
+        with tempfile.TemporaryDirectory(prefix="trefoil-operations-") as folder:
+            machines = Machines(folder)
+            for step in steps:
+                step(machines)
+            for process in machines.running.values():
+                process.terminate()
+            for process in machines.running.values():
+                process.wait(timeout=30)
     print("every line was followed")
 
 

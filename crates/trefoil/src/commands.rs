@@ -3,6 +3,7 @@
 mod account_file;
 mod arguments;
 mod block_on;
+mod ceremony;
 mod certify;
 mod config;
 mod connect;

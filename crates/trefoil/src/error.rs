@@ -3,7 +3,10 @@
 //! Every error ends a command in the same way: `main` prints it and exits with 1.
 //! Scripts that need more detail read the `--json` output.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use trefoil_host::HostError;
 use trefoil_os::FileError;
@@ -11,7 +14,7 @@ use trefoil_swarm::sealed::SealedError;
 
 use crate::{
     chain_client::{client::ClientError, contract::ContractError},
-    genesis::invite::InviteError,
+    genesis::{declaration::DeclarationError, invite::InviteError},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,8 @@ pub enum CommandError {
     Host(HostError),
     #[error(transparent)]
     Invite(#[from] InviteError),
+    #[error("{path}: {source}")]
+    Declaration { path: PathBuf, source: DeclarationError },
     #[error(transparent)]
     Sealed(SealedError),
     #[error(transparent)]
@@ -35,6 +40,11 @@ pub enum CommandError {
 impl CommandError {
     pub fn with_cure(what: impl Into<String>, cure: impl Into<String>) -> Self {
         Self::Other { what: what.into(), cure: cure.into() }
+    }
+
+    /// Of the declaration in a file.
+    pub fn declaration(path: &Path, source: DeclarationError) -> Self {
+        Self::Declaration { path: path.into(), source }
     }
 
     pub fn file(act: &'static str, path: &Path, source: io::Error) -> Self {

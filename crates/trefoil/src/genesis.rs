@@ -1,4 +1,5 @@
 //! How a network begins and how others come to it.
 
+pub mod declaration;
 pub mod founding;
 pub mod invite;

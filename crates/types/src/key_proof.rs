@@ -6,7 +6,8 @@
 use std::{fmt, str::FromStr};
 
 use alloy_primitives::hex;
-use trefoil_crypto::{Address, B256, Domain, PublicKey, SecretKey, Signature};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use trefoil_crypto::{Address, B256, Domain, PublicKey, SecretKey, Signature, keccak256};
 
 use crate::spec::GOVERNING_CONTRACT;
 
@@ -70,6 +71,15 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
+    // The genesis hash follows from the keys, so they cannot sign it. No genesis hash is such a
+    // value, so the governing contract takes no proof that was made for a founding.
+    /// What keys sign instead of the genesis hash, while a network of that name and chain id is to
+    /// be founded.
+    pub fn founding(name: &str, chain_id: u64) -> B256 {
+        let tag: &[u8] = b"trefoil/founding/1\0";
+        keccak256([tag, &chain_id.to_be_bytes(), name.as_bytes()].concat())
+    }
+
     /// The bytes after the domain's tag and the network: contract, role, claimer.
     fn message(role: KeyRole, claimer: KeyClaimer) -> Vec<u8> {
         [GOVERNING_CONTRACT.as_slice(), &[role as u8], claimer.0.as_slice()].concat()
@@ -120,5 +130,17 @@ impl FromStr for KeyProof {
             })
         };
         parse().ok_or_else(|| BadKeyProof(text.into()))
+    }
+}
+
+impl Serialize for KeyProof {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyProof {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use trefoil_crypto::NodeCertificate;
-use trefoil_host::home::{self, Home};
+use trefoil_host::{
+    home::{self, Home},
+    settings::PeerAddress,
+};
 use trefoil_os::{
     certificate,
     keystore::{self, KeyKind, ScryptCost},
 };
-use trefoil_types::ChainSpec;
+use trefoil_types::{ChainSpec, PeerId};
 
 use super::arguments::{DirArgs, KdfArgs, SettingsArgs};
 use crate::{
@@ -36,7 +39,7 @@ pub struct InitArgs {
 impl InitArgs {
     pub fn run(self) -> Result<(), CommandError> {
         let spec = home::read_spec(&self.chain)?;
-        let new = NewNode { validator: self.validator, cost: self.kdf.cost(), peers: Vec::new() };
+        let new = NewNode { validator: self.validator, cost: self.kdf.cost(), peers: vec![] };
         make(&self.dir.home(), &spec, &self.flags, new)?;
         advise(&self.dir.home(), &spec)
     }
@@ -57,7 +60,7 @@ pub struct JoinArgs {
 impl JoinArgs {
     pub fn run(self) -> Result<(), CommandError> {
         let path = PathBuf::from(&self.invite);
-        let text = if !self.invite.starts_with("trefoil-invite:") && path.exists() {
+        let text = if !self.invite.starts_with(invite::PREFIX) && path.exists() {
             home::read(&path, invite::CHARS_MAX as u64)?
         } else {
             self.invite
@@ -69,13 +72,8 @@ impl JoinArgs {
             // nowhere.
             check_ours(&home, certificate)?;
         }
-        let peers = peers.iter().map(ToString::to_string).collect();
-        make(
-            &home,
-            &spec,
-            &self.flags,
-            NewNode { validator: false, cost: self.kdf.cost(), peers },
-        )?;
+        let new = NewNode { validator: false, cost: self.kdf.cost(), peers };
+        make(&home, &spec, &self.flags, new)?;
         if let Some(certificate) = &certificate {
             certificate::store(&certificate::path(&home.dir), certificate)?;
         }
@@ -85,15 +83,31 @@ impl JoinArgs {
 
 /// An invite with a certificate is for the one node whose key it names.
 fn check_ours(home: &Home, certificate: &NodeCertificate) -> Result<(), CommandError> {
-    let file = keystore::path(&home.dir, KeyKind::Node, "");
-    let here = if file.exists() { keystore::describe(&file)?.public } else { "missing".into() };
-    if here == certificate.peer.to_string() {
+    let here = peer_id(home)?;
+    if here == Some(certificate.peer) {
         return Ok(());
     }
+    let file = keystore::path(&home.dir, KeyKind::Node, "");
+    let here = here.map_or("missing".into(), |peer| peer.to_string());
     Err(CommandError::with_cure(
         format!("the invite is for node {}, and {} is {here}", certificate.peer, file.display()),
         "name the directory in which you ran `trefoil keys new node`, or ask for an invite for this key",
     ))
+}
+
+/// Who the node in a directory is, if its key is there.
+fn peer_id(home: &Home) -> Result<Option<PeerId>, CommandError> {
+    let file = keystore::path(&home.dir, KeyKind::Node, "");
+    if !file.exists() {
+        return Ok(None);
+    }
+    let public = keystore::describe(&file)?.public;
+    public.parse().map(Some).map_err(|e| {
+        CommandError::with_cure(
+            format!("{} names no peer id: {e}", file.display()),
+            "restore it from your copy",
+        )
+    })
 }
 
 /// Prints the steps that are left before the node can run.
@@ -103,19 +117,29 @@ fn advise(home: &Home, spec: &ChainSpec) -> Result<(), CommandError> {
     if spec.kind.has_members() && !path.exists() {
         let peer = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
         println!("this network lets certified nodes in only: ask your organisation for");
-        println!("  trefoil node certify {peer} --out node.der");
+        println!("  trefoil node certify {peer}{} --out node.der", founders_claims(spec, &peer));
         println!("and put the file at {}", path.display());
     }
     println!("then start it with `trefoil run --dir {dir}`");
     Ok(())
 }
 
+/// What the certificate of a founder's node says besides; no running node can be asked for it yet.
+fn founders_claims(spec: &ChainSpec, peer: &str) -> String {
+    let mut seats = spec.validators.iter();
+    let seat = seats.find(|seat| seat.node.is_some_and(|node| node.to_string() == peer));
+    let name = seat.and_then(|seat| seat.organisation.as_ref());
+    let at = spec.organisations.iter().position(|own| Some(&own.name) == name);
+    // Organisations are numbered from 1 in the order of the specification.
+    at.map_or(String::new(), |at| format!(" --org {} --role validator", at + 1))
+}
+
 /// What a node's directory is made with.
 struct NewNode {
     validator: bool,
     cost: ScryptCost,
-    /// They count unless a flag names others.
-    peers: Vec<String>,
+    /// They count unless a flag names others; perhaps the node itself too, as a founder.
+    peers: Vec<PeerAddress>,
 }
 
 /// Makes a node's directory.
@@ -130,9 +154,18 @@ fn make(
         return Err(home.taken().into());
     }
     let mut given = flags.given();
+    let own = peer_id(home)?;
+    // A node does not dial itself.
+    let (own, others): (Vec<_>, Vec<_>) =
+        peers.into_iter().partition(|peer| own == Some(peer.peer));
+    let others = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    // A founder said where it is reached: it listens there, on every address of its machine.
+    let port = own.first().map(|own| format!("0.0.0.0:{}", own.address.port()));
     // The user's flag counts more than the invite.
-    if !peers.is_empty() && !given.iter().any(|(key, _)| *key == "p2p.peers") {
-        given.push(("p2p.peers", peers.join(",")));
+    for (key, value) in [("p2p.peers", others), ("p2p.listen", port.unwrap_or_default())] {
+        if !value.is_empty() && !given.iter().any(|(flag, _)| *flag == key) {
+            given.push((key, value));
+        }
     }
     let settings = home.settings(&given)?.settings;
     let password = flags.password.source().choose("the new node's keys")?;

@@ -25,13 +25,15 @@ use trefoil_types::{
 
 use super::{
     arguments::{self, DirArgs, FoundingStakeArgs, KdfArgs, PasswordArgs},
+    ceremony::{CheckArgs, DeclareArgs, read_declaration},
     consent::ConsentArgs,
 };
 use crate::{
     error::{CommandError, OrCure as _},
     genesis::{
+        declaration::Declaration,
         founding::{self, Founder, FoundingPlan, Party},
-        invite::Invite,
+        invite::{self, Invite},
     },
 };
 
@@ -39,6 +41,10 @@ use crate::{
 pub enum NetworkCommand {
     /// Found a network: chain.toml and a directory with keys for each founder
     New(FoundArgs),
+    /// Declare your organisation's keys, which you made yourself, for a network that is to be founded
+    Declare(DeclareArgs),
+    /// Compare a network that is to be founded with what your organisation declared
+    Check(CheckArgs),
     /// Print an invite, with which others join
     Invite(InviteArgs),
 }
@@ -47,6 +53,8 @@ impl NetworkCommand {
     pub fn run(self) -> Result<(), CommandError> {
         match self {
             Self::New(command) => command.run(),
+            Self::Declare(command) => command.run(),
+            Self::Check(command) => command.run(),
             Self::Invite(command) => command.run(),
         }
     }
@@ -102,6 +110,10 @@ pub struct FoundArgs {
     /// made. Founders are theirs in turn. A private network has one
     #[arg(long = "org", value_name = "NAME[=ADDRESS,…]", value_parser = party)]
     orgs: Vec<Party>,
+    /// What an organisation declared of keys that it made itself (`trefoil network declare`); once for each
+    /// organisation. Then no key is made here
+    #[arg(long = "declaration", value_name = "FILE", conflicts_with_all = ["orgs", "validators", "addresses"])]
+    declarations: Vec<PathBuf>,
     /// Where the founders are reached, one for each; without: ports of this machine
     #[arg(long = "at", value_name = "IP:PORT")]
     addresses: Vec<SocketAddr>,
@@ -138,7 +150,8 @@ pub struct FoundArgs {
     password: PasswordArgs,
     #[command(flatten)]
     kdf: KdfArgs,
-    /// Where to write: DIR/chain.toml and DIR/NAME-0, DIR/NAME-1, …
+    /// Where to write: DIR/chain.toml and DIR/NAME-0, DIR/NAME-1, …; with --declaration DIR/chain.toml and
+    /// DIR/invite
     dir: PathBuf,
 }
 
@@ -156,33 +169,14 @@ impl FoundArgs {
                 self.validators
             ))?;
         }
+        if !self.declarations.is_empty() {
+            return self.found_declared();
+        }
         let organisations = self.organisations()?;
         let founders = self.founders(&organisations)?;
         let password = self.password.source().choose("the founders' keys")?;
-        if self.funds.is_empty() && self.base_fee > 0 {
-            logging::say(
-                "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0",
-            );
-        }
-        if matches!(organisations.len(), 1 | 2) {
-            logging::say(
-                "note: with one or two organisations a vote suspends none, and gives none new keys that lost its own",
-            );
-        }
-        let plan = FoundingPlan {
-            name: self.name,
-            kind: self.kind,
-            stake: self.stake.of(self.kind)?,
-            chain_id: self.chain_id,
-            base_fee: self.base_fee,
-            block_interval_ms: self.block_time,
-            idle_block_s: self.idle_block_s,
-            snapshot_every: self.snapshot_every,
-            organisations,
-            accounts: self.accounts.map(|list| list.0),
-            deployers: self.deployers.map(|list| list.0),
-            funds: self.funds.into_iter().collect(),
-        };
+        let plan = self.plan(organisations)?;
+        self.note(plan.organisations.len());
         let spec = founding::found(plan, &founders, &password, self.kdf.cost())?;
         home::write(&self.dir.join("chain.toml"), &spec.to_toml())?;
         println!("{}", self.dir.join("chain.toml").display());
@@ -193,6 +187,82 @@ impl FoundArgs {
                 founder.address
             );
         }
+        Ok(())
+    }
+
+    fn plan(&self, organisations: Vec<Party>) -> Result<FoundingPlan, CommandError> {
+        Ok(FoundingPlan {
+            name: self.name.clone(),
+            kind: self.kind,
+            stake: self.stake.of(self.kind)?,
+            chain_id: self.chain_id,
+            base_fee: self.base_fee,
+            block_interval_ms: self.block_time,
+            idle_block_s: self.idle_block_s,
+            snapshot_every: self.snapshot_every,
+            organisations,
+            accounts: self.accounts.clone().map(|list| list.0),
+            deployers: self.deployers.clone().map(|list| list.0),
+            funds: self.funds.iter().copied().collect(),
+        })
+    }
+
+    /// Says what the founders may not have thought of.
+    fn note(&self, organisations: usize) {
+        if self.funds.is_empty() && self.base_fee > 0 {
+            logging::say(
+                "note: no account owns anything, so nobody can pay for gas; give --fund ADDRESS=ETHER, or --base-fee 0",
+            );
+        }
+        if matches!(organisations, 1 | 2) {
+            logging::say(
+                "note: with one or two organisations a vote suspends none, and gives none new keys that lost its own",
+            );
+        }
+    }
+
+    /// With keys that the organisations made themselves.
+    fn found_declared(&self) -> Result<(), CommandError> {
+        let count = self.declarations.len();
+        let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
+        match self.kind {
+            Kind::Public => {
+                return wrong(
+                    "a public network has no organisations".into(),
+                    "leave --declaration out",
+                );
+            }
+            Kind::Private if count > 1 => {
+                return wrong(
+                    format!("--declaration is given {count} times for a private network"),
+                    "give it once: others are voted in later; or found a consortium",
+                );
+            }
+            _ => {}
+        }
+        let mut declarations = Vec::new();
+        for path in &self.declarations {
+            let declaration = read_declaration(path)?;
+            let fits = declaration.check_network(&self.name, self.chain_id);
+            fits.map_err(|e| CommandError::declaration(path, e))?;
+            declarations.push(declaration);
+        }
+        let spec = founding::found_declared(&self.plan(vec![])?, &declarations)?;
+        let genesis = trefoil_ledger::genesis_hash(&spec)?;
+        self.note(count);
+        let mut peers: Vec<_> = declarations.iter().flat_map(Declaration::peers).collect();
+        // A reader refuses an invite that names more.
+        peers.truncate(invite::PEERS_MAX);
+        let [chain, line] = ["chain.toml", "invite"].map(|file| self.dir.join(file));
+        home::write(
+            &line,
+            &format!("{}\n", Invite { spec: spec.clone(), peers, certificate: None }),
+        )?;
+        home::write(&chain, &spec.to_toml())?;
+        println!("{}\n{}", chain.display(), line.display());
+        println!("genesis {genesis}");
+        println!("send the invite to each organisation, which compares it with what it declared:");
+        println!("  trefoil network check invite --declaration NAME.toml");
         Ok(())
     }
 
@@ -298,7 +368,7 @@ impl InviteArgs {
         let mut peers = vec![PeerAddress { peer, address }];
         peers.extend(p2p.peers);
         // A reader refuses an invite that names more.
-        peers.truncate(crate::genesis::invite::PEERS_MAX);
+        peers.truncate(invite::PEERS_MAX);
         let certificate =
             self.newcomer.map(|newcomer| self.certify(&home, newcomer)).transpose()?;
         println!("{}", Invite { spec: (*spec).clone(), peers, certificate });

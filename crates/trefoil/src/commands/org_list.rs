@@ -27,6 +27,11 @@ pub async fn list(node: &QueryArgs) -> Result<(), CommandError> {
         for o in &organisations.0 {
             let mut o_json = as_json(o, sealing.of(o.id), &nodes);
             o_json["offer"] = SeatOffer::read(&contract, o.id).await?.as_json();
+            let recovery = contract.view(recoveryKeyCall { organisation: o.id }).await?;
+            let account = Some(recovery.account).filter(|account| !account.is_zero());
+            // When it may be given other keys: whoever holds its own must know before.
+            let ready = Some(recovery.ready).filter(|ready| *ready != 0);
+            o_json["recovery"] = json!({ "account": account, "ready": ready });
             list.push(o_json);
         }
         println!("{:#}", json!(list));

@@ -33,8 +33,11 @@ pub struct ProveArgs {
     #[command(flatten)]
     claimer: ClaimerArgs,
     /// The network's genesis hash; without: that of DIR/chain.toml
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", conflicts_with = "founding")]
     network: Option<B256>,
+    /// A network that is to be founded, whose genesis hash is not known yet
+    #[arg(long, value_name = "NAME:CHAINID", value_parser = founding)]
+    founding: Option<B256>,
     #[command(flatten)]
     ca: CaArgs,
     #[command(flatten)]
@@ -46,7 +49,7 @@ pub struct ProveArgs {
 impl ProveArgs {
     /// Prints the proof.
     pub fn run(self) -> Result<(), CommandError> {
-        let network = match self.network {
+        let network = match self.network.or(self.founding) {
             Some(network) => network,
             None => trefoil_ledger::genesis_hash(&*self.dir.home().spec()?)?,
         };
@@ -77,6 +80,13 @@ impl ProveArgs {
     }
 }
 
+/// What keys sign while a network, written `NAME:CHAINID`, is to be founded.
+fn founding(text: &str) -> Result<B256, String> {
+    let parts = text.split_once(':').and_then(|(name, id)| Some((name, id.parse().ok()?)));
+    let (network, chain_id) = parts.ok_or("write NAME:CHAINID, such as example:4242")?;
+    Ok(KeyProof::founding(network, chain_id))
+}
+
 /// To whose use a key agrees.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -100,7 +110,7 @@ impl ClaimerArgs {
 }
 
 /// The Ed25519 key of a node's directory.
-fn open(dir: &Path, kind: KeyKind, password: &PasswordArgs) -> Result<SecretKey, CommandError> {
+pub fn open(dir: &Path, kind: KeyKind, password: &PasswordArgs) -> Result<SecretKey, CommandError> {
     let path = keystore::path(dir, kind, "");
     let password = password.source().get(&path.display().to_string())?;
     Ok(keystore::open_ed25519(dir, kind, &password)?)

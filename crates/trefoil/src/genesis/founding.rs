@@ -3,9 +3,14 @@
 //! What always holds: a secret is written, encrypted, into the directory of the
 //! founder who holds it and nowhere else. An organisation's first founder keeps
 //! its CA key, and the account that votes for it unless accounts were named;
-//! that key has certified the nodes of all its founders.
+//! that key has certified the nodes of all its founders. Where organisations
+//! declare keys that they made themselves, no secret is made here.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::U256;
@@ -25,6 +30,7 @@ use trefoil_types::{
 };
 use zeroize::Zeroizing;
 
+use super::declaration::Declaration;
 use crate::error::CommandError;
 
 // At the default half second 19,000 transfers a second. Four nodes on two cores sustain about
@@ -132,6 +138,30 @@ pub fn found(
     Ok(spec)
 }
 
+/// Founds a network with keys that were made elsewhere: makes none, and writes nothing.
+///
+/// # Errors
+/// A value outside its range, or one thing declared by two.
+pub fn found_declared(
+    plan: &FoundingPlan,
+    declarations: &[Declaration],
+) -> Result<ChainSpec, CommandError> {
+    let organisations = declarations.iter().map(Declaration::organisation).collect();
+    let validators = declarations.iter().flat_map(Declaration::validators).collect();
+    let spec = spec(plan, organisations, validators);
+    spec.check()?;
+    let mut addresses = BTreeSet::new();
+    for peer in declarations.iter().flat_map(Declaration::peers) {
+        if !addresses.insert(peer.address) {
+            return Err(CommandError::with_cure(
+                format!("two nodes are declared at {}", peer.address),
+                "ask the organisations for the address at which each node is reached",
+            ));
+        }
+    }
+    Ok(spec)
+}
+
 /// Certifies each founder's node with the CA key of its organisation.
 fn certify(
     spec: &ChainSpec,
@@ -192,10 +222,7 @@ fn organise(
     };
     let (name, ca_keys) = (party.name.clone(), vec![ca.public()]);
     let recovery_key = None;
-    (
-        spec::FoundingOrganisation { name, threshold: 1, keys, recovery_key, ca_keys },
-        Ca::Key(ca),
-    )
+    (spec::FoundingOrganisation { name, threshold: 1, keys, recovery_key, ca_keys }, Ca::Key(ca))
 }
 
 /// A new Ed25519 key for a founder to hold.

@@ -13,7 +13,8 @@ use trefoil_crypto::{CERTIFICATE_BYTES_MAX, CertificateError, NodeCertificate};
 use trefoil_host::settings::PeerAddress;
 use trefoil_types::{ChainSpec, SpecError};
 
-const PREFIX: &str = "trefoil-invite:";
+/// How each invite begins.
+pub const PREFIX: &str = "trefoil-invite:";
 
 // It comes from outside, and decoding copies it several times: a few MiB at most.
 /// Longest invite that is read, characters.

@@ -22,6 +22,18 @@ fn a_proof_reads_back_and_serves_one_use_only() {
     }
 }
 
+/// The genesis hash is not known yet when the keys of founders agree.
+#[test]
+fn a_proof_for_a_founding_serves_no_other() {
+    let founding = KeyProof::founding("example", 4242);
+    let secret = SecretKey::from_seed(&[7; 32]);
+    let proof = KeyProof::sign(&secret, &founding, KeyRole::Ca, "acme");
+    assert!(proof.verify(&KeyProof::founding("example", 4242), "acme"));
+    for (name, chain_id) in [("example", 4243), ("exampl", 4242), ("example2", 4242)] {
+        assert!(!proof.verify(&KeyProof::founding(name, chain_id), "acme"), "{name} {chain_id}");
+    }
+}
+
 #[test]
 fn a_text_that_is_no_proof_is_refused_with_the_cure() {
     let secret = SecretKey::from_seed(&[7; 32]);
