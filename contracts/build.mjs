@@ -59,7 +59,7 @@ const addReasons = (name, abi, userdoc) => {
   for (const { name: error, inputs } of abi.filter((entry) => entry.type === "error")) {
     const notice = userdoc.errors?.[`${error}(${inputs.map((input) => input.type)})`]?.[0].notice;
     const signature = `${error}(${inputs.map((input) => `${input.type} ${input.name}`).join(", ")})`;
-    const inText = [...(notice ?? "").matchAll(/\{(\w+)(?::(?:peer|ether))?\}/g)].map((match) => match[1]);
+    const inText = [...(notice ?? "").matchAll(/\{(\w+)(?::(?:peer|ether|time))?\}/g)].map((match) => match[1]);
     if (!notice) complain(`${name}: error ${signature} lacks an @notice that says what to do`);
     if ((reasons[signature] ?? notice) !== notice) complain(`${name}: error ${signature} has another @notice elsewhere`);
     if (!inText.every((argument) => inputs.some((input) => input.name === argument))) {

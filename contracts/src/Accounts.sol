@@ -6,8 +6,8 @@ import "./Seats.sol";
 
 /// @notice {account} is no account of organisation {organisation}; see `trefoil org settings --account`
 error NotItsAccount(address account, uint32 organisation);
-/// @notice {account} does not administer organisation {organisation}; that one names it by `trefoil org
-/// administrators`
+/// @notice {account} does not administer organisation {organisation}; a governance key of that one names it
+/// by `trefoil org accounts administrators`
 error NotAnAdministrator(address account, uint32 organisation);
 
 /// The accounts of an organisation besides those that speak for it: of its people and programs.

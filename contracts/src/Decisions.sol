@@ -14,9 +14,9 @@ error NotYourDecision(uint256 id, uint32 decider);
 /// @notice this account has {most} open; take one back with `trefoil org unvote ID`, or wait until one expires
 /// @dev `withdraw` takes one back.
 error TooManyProposals(uint256 most);
-/// @notice proposal {id} cannot be carried out yet: from {ready} (Unix time; 0: too few approve) and height {height}
-/// on, with as many approvals as it needs (`trefoil org proposals`); after an objection with one more, or as long
-/// again later without
+/// @notice proposal {id} cannot be carried out yet: any governance key does that with `trefoil org execute {id}` from
+/// {ready:time} and height {height} on (never: too few approve), if as many as it needs still approve; after an objection
+/// one more, or as long again later none more
 error NotDue(uint256 id, uint64 ready, uint64 height);
 /// @notice proposal {id} is not about the keys of your organisation; only one that is concerned can object
 error NotConcerned(uint256 id);

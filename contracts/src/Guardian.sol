@@ -6,9 +6,9 @@ import "./State.sol";
 
 /// @notice {account} is not the guardian; `trefoil org settings` shows it
 error NotTheGuardian(address account);
-/// @notice the guardian holds one already, until {until} (Unix time); a vote ends that: `trefoil org set release`
+/// @notice the guardian holds one already, until {until:time}; a vote ends that: `trefoil org set release`
 error GuardInForce(uint64 until);
-/// @notice the guardian rests until {until} (Unix time), a week after what it held before; until then all vote
+/// @notice the guardian rests until {until:time}, a week after what it held before; until then all vote
 error GuardRests(uint64 until);
 /// @notice without it (of nodes: and without one more that goes away) the others would be too few to go on; the
 /// guardian stops nothing that a quorum needs. Its organisation may revoke a node (`trefoil node revoke`), or all vote

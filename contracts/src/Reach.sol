@@ -4,10 +4,10 @@ pragma solidity ^0.8.30;
 import "./State.sol";
 
 /// @notice at a base fee of {minBaseFee} wei {able} of {needed} organisations could pay for ten approvals by each
-/// of the keys that they need; send their accounts coins first ({price} wei each)
+/// of the keys that they need; send their accounts coins first ({price:ether} ether each)
 error TooFewCouldPay(uint64 minBaseFee, uint256 able, uint256 needed, uint256 price);
 /// @notice {able} of {needed} organisations could still send ten approvals by each of the keys that they need; send
-/// the accounts of the others coins first ({price} wei each), or, if their keys are contracts, each names accounts
+/// the accounts of the others coins first ({price:ether} ether each), or, if their keys are contracts, each names accounts
 /// that may send for it, with `trefoil org senders` (the first 8 are looked at)
 /// @dev `setSenders` names them.
 error TooFewCouldSend(uint256 able, uint256 needed, uint256 price);

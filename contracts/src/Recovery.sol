@@ -5,8 +5,8 @@ import "./Seats.sol";
 
 /// @notice {account} is not the recovery key of organisation {organisation}, which `trefoil org list` shows
 error NotTheRecoveryKey(address account, uint32 organisation);
-/// @notice organisation {organisation} can be recovered from {ready} (Unix time) and height {height} on; repeat it
-/// then, with the same accounts
+/// @notice organisation {organisation} can be recovered from {ready:time} and height {height} on; repeat it then, with
+/// the same accounts
 error RecoveryNotDue(uint32 organisation, uint64 ready, uint64 height);
 
 /// A second way to an organisation's seats, for one that lost its keys: an account that lies in a

@@ -5,7 +5,8 @@ import "./Acting.sol";
 import "./Names.sol";
 import "./Reach.sol";
 
-/// @notice {name} is scheduled already; call it off first with `trefoil org set cancel-fork {name}`
+/// @notice {name} holds or is scheduled already; if it has not begun, call it off first with `trefoil org set
+/// cancel-fork {name}`
 /// @dev `cancelFork` calls it off.
 error ForkScheduled(string name);
 /// @notice {name} follows {first}; schedule {first} first

@@ -13,8 +13,8 @@ error NotAKey(bytes32 key);
 error KeyInUse(bytes32 key);
 /// @notice {key} signed two things once and never counts again; make a new key
 error KeyConvicted(bytes32 key);
-/// @notice that is no signature by {key} for this network and for owner {owner}; make it anew with `trefoil validator
-/// prove` where the key lies
+/// @notice that is no signature by {key} for this network and for owner {owner}; make it anew with `trefoil keys
+/// prove validator --owner {owner}` where the key lies
 error BadProof(bytes32 key, address owner);
 /// @notice the account still validates with key {key}; use that key, or wait until its power is gone
 error OtherKey(bytes32 key);
@@ -26,7 +26,8 @@ error AlreadyCandidate(address owner);
 error NoCandidate(address owner);
 /// @notice {owner} signed twice and never validates again; use another account and another key
 error JailedForEver(address owner);
-/// @notice {got:ether} ether; at least {least:ether} ether is needed
+/// @notice {got:ether} ether; a stake is at least {least:ether} ether, also what is left of one (`trefoil validator
+/// unstake --all` takes it back whole)
 /// @dev With all places taken that is more than the smallest stake of who is not active.
 error TooLittleStake(uint256 got, uint256 least);
 /// @notice {got:ether} ether; there are at most {most:ether} ether

@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import "./Rules.sol";
 import "./Validators.sol";
 
-/// @notice the guardian holds organisation {id} until {until} (Unix time); a vote ends that, in which it may approve:
+/// @notice the guardian holds organisation {id} until {until:time}; a vote ends that, in which it may approve:
 /// `trefoil org set release`
 error OrganisationIsHeld(uint32 id, uint64 until);
 

@@ -13,7 +13,7 @@ error PeerInUse(bytes32 peer);
 error NotItsNode(bytes32 peer, uint32 organisation);
 /// @notice validator {peer:peer} changes at height {height} already; wait until then
 error ChangePending(bytes32 peer, uint64 height);
-/// @notice the key of validator {peer:peer} was changed within a day; wait until {from} (Unix time), or let all vote;
+/// @notice the key of validator {peer:peer} was changed within a day; wait until {from:time}, or let all vote;
 /// if the new key is stolen, `trefoil node revoke PEER` is at once
 /// @dev `revokeNode` needs no wait.
 error RotatedLately(bytes32 peer, uint64 from);

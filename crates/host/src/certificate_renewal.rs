@@ -89,6 +89,10 @@ impl CertificateRenewal {
             let path = certificate::path(&self.dir);
             return Err(HostError::OtherNode { path, peer: found.peer });
         }
+        if found.genesis != held.genesis {
+            let (path, named) = (certificate::path(&self.dir), found.genesis);
+            return Err(HostError::OtherNetwork { path, named, genesis: held.genesis });
+        }
         tracing::info!(serial = %found.serial, until = found.not_after, "certificate taken up");
         self.net.set_certificate(found.clone());
         self.held.send_replace(found.clone());

@@ -9,7 +9,7 @@ use trefoil_os::{
 };
 use trefoil_p2p::NetError;
 use trefoil_swarm::{FetchError, StoreError, http::CredentialsError};
-use trefoil_types::{PeerId, PublicKey, SpecError};
+use trefoil_types::{B256, PeerId, PublicKey, SpecError};
 
 use crate::settings::SettingsError;
 
@@ -63,6 +63,10 @@ pub enum HostError {
     NoSnapshots,
     #[error("{path} is of {peer}, which is another node; put this node's own there")]
     OtherNode { path: PathBuf, peer: PeerId },
+    #[error(
+        "{path} is for network {named}, and chain.toml here is of {genesis}; if chain.toml was changed before the first start, put the same one on every node and certify each anew (`trefoil node certify`), else put this network's certificate there"
+    )]
+    OtherNetwork { path: PathBuf, named: B256, genesis: B256 },
     #[error(
         "it cannot be renewed: CA key {key} counts for its organisation no more; put the CA key that counts where this node looks for it, and restart the node"
     )]

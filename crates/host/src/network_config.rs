@@ -2,7 +2,7 @@
 //! and its content.
 
 use trefoil_content::scheduler::UploadPolicy;
-use trefoil_crypto::SecretKey;
+use trefoil_crypto::{NodeCertificate, SecretKey};
 use trefoil_ledger::Ledger;
 use trefoil_os::certificate::{self, Ca};
 use trefoil_p2p::{Discovery, Membership, NetworkAccess, address_book::DialCandidate};
@@ -91,12 +91,28 @@ pub(crate) fn access(
     let kind = ledger.spec().kind;
     let encrypt = p2p.encrypts(kind)?;
     let Some(admission) = ledger.admission() else { return Ok(NetworkAccess::Public { encrypt }) };
-    let membership = Membership { certificate: certificate::load(&home.dir)?, admission };
+    let certificate = certificate::load(&home.dir)?;
+    check_network(home, &certificate, admission.genesis)?;
+    let membership = Membership { certificate, admission };
     Ok(if kind == Kind::Private {
         NetworkAccess::Private(membership)
     } else {
         NetworkAccess::Consortium(membership)
     })
+}
+
+/// Nobody would admit a node with a certificate of another network, and only their logs would say
+/// why.
+fn check_network(
+    home: &Home,
+    certificate: &NodeCertificate,
+    genesis: B256,
+) -> Result<(), HostError> {
+    if certificate.genesis == genesis {
+        return Ok(());
+    }
+    let path = certificate::path(&home.dir);
+    Err(HostError::OtherNetwork { path, named: certificate.genesis, genesis })
 }
 
 /// How this node finds others. On a network of members the operators configure the

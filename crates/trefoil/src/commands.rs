@@ -155,3 +155,38 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    /// A refusal names its cure; a command that does not exist is none.
+    #[test]
+    fn every_command_that_a_refusal_of_a_contract_names_exists() {
+        let json = include_str!("../../../contracts/artifacts/revert_reasons.json");
+        let reasons: BTreeMap<String, String> = serde_json::from_str(json).unwrap();
+        let mut named = 0;
+        for text in reasons.values().flat_map(|reason| reason.split('`').skip(1).step_by(2)) {
+            let mut words = text.split_whitespace();
+            if words.next() != Some("trefoil") {
+                continue;
+            }
+            named += 1;
+            let mut command = Cli::command();
+            // Arguments are in capitals, or begin with a dash or a brace.
+            while command.has_subcommands() {
+                let word = words.next().unwrap_or_else(|| panic!("{text} is incomplete"));
+                let found = command.find_subcommand(word).cloned();
+                command = found.unwrap_or_else(|| panic!("there is no {word} in {text}"));
+            }
+            let flags = words.filter_map(|word| word.strip_prefix("--"));
+            let known = |flag: &str| command.get_opts().any(|opt| opt.get_long() == Some(flag));
+            assert!(flags.clone().all(known), "{text}");
+        }
+        assert!(named > 20, "{named}");
+    }
+}

@@ -11,10 +11,11 @@ use alloy_primitives::{Selector, hex};
 use alloy_sol_types::{Revert, SolError as _};
 use trefoil_types::{PeerId, PublicKey};
 
-use crate::chain_client::ether;
+use crate::chain_client::{ether, utc::utc};
 
 /// Each error by its selector, with its notice. A notice names arguments as `{name}`;
-/// `{name:peer}` is an identity key as a peer id, `{name:ether}` an amount of wei in ether.
+/// `{name:peer}` is an identity key as a peer id, `{name:ether}` an amount of wei in ether,
+/// `{name:time}` Unix seconds as a date, 0 never.
 static REASONS: LazyLock<BTreeMap<Selector, (AbiError, String)>> = LazyLock::new(|| {
     let json = include_str!("../../../../contracts/artifacts/revert_reasons.json");
     let notices: BTreeMap<String, String> = serde_json::from_str(json).expect("build.mjs wrote it");
@@ -54,6 +55,8 @@ fn notice(data: &[u8]) -> Option<String> {
 fn format_argument(value: &DynSolValue, form: &str) -> Option<String> {
     Some(match (value, form) {
         (DynSolValue::Uint(wei, _), "ether") => ether(*wei),
+        (DynSolValue::Uint(number, _), "time") if number.is_zero() => "never".into(),
+        (DynSolValue::Uint(seconds, _), "time") => utc(u64::try_from(*seconds).ok()?),
         (DynSolValue::Uint(number, _), _) => number.to_string(),
         (DynSolValue::FixedBytes(key, _), "peer") => PeerId(PublicKey(*key)).to_string(),
         (DynSolValue::FixedBytes(word, _), _) => word.to_string(),

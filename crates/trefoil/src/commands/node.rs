@@ -39,6 +39,7 @@ pub enum NodeCommand {
     Revoke(RevokeArgs),
     /// For the guardian: let no node talk to it, for a week or until a vote ends it
     Hold {
+        /// The node's peer id
         peer: PeerId,
         #[command(flatten)]
         transaction: TransactionArgs,

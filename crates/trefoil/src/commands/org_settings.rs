@@ -176,7 +176,7 @@ pub enum OrgSetCommand {
         name: String,
         /// At least 100 blocks ahead of the last vote
         height: u64,
-        /// A name of a later program: those that do not know it stop before its height
+        /// A rule set of a later program: those that do not know it stop before its height
         #[arg(long)]
         unknown: bool,
         #[command(flatten)]
