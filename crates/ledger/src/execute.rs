@@ -138,6 +138,10 @@ fn run_block<S: StateReader>(
     governing: Option<Bytes>,
     state: &S,
 ) -> Result<Executed, BlockFault> {
+    // Attack: another list of transactions than the one that was signed costs the sender one
+    // message, and would cost this node a whole block.
+    let transactions_root = header::transactions_root(transactions);
+    header::same(header, &Header { transactions_root, ..header.clone() })?;
     let mut run = BlockRun::new(rules.clone(), header, state);
     run.open(header, governing)?;
     for (index, tx) in transactions.iter().enumerate() {
@@ -149,7 +153,7 @@ fn run_block<S: StateReader>(
     run.pay(withdrawals)?;
     let executed = run.close()?;
     let mut wanted = header.clone();
-    header::seal(&mut wanted, &executed, header::transactions_root(transactions));
+    header::seal(&mut wanted, &executed, transactions_root);
     header::same(header, &wanted)?;
     Ok(executed)
 }

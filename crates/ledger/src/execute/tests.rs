@@ -234,6 +234,20 @@ fn certificate(block: &mut RecoveredBlock) -> &mut Certificate {
     block.attached.parent_certificate.as_mut().expect("height 2 has one")
 }
 
+/// A peer may name any transactions for a header that a proposer signed. The check comes before the
+/// execution, which none of these would pass.
+#[test]
+fn no_transaction_is_executed_that_the_header_does_not_name() {
+    let chain = chain(0);
+    let tx = |nonce| sent(TxEip1559 { nonce, ..transfer(address(2), 1) }, address(1));
+    let good = chain.build([tx(0)]).block;
+    for transactions in [vec![tx(7)], vec![tx(0), tx(7)], vec![]] {
+        let error = rerun(&chain, &RecoveredBlock { transactions, ..good.clone() });
+        let error = error.expect_err("another list").to_string();
+        assert!(error.contains("transactions_root"), "{error}");
+    }
+}
+
 /// The check comes before the execution, which none of these blocks would pass.
 #[test]
 fn a_block_is_bounded_in_transactions_and_bytes() {
@@ -250,6 +264,7 @@ fn a_block_is_bounded_in_transactions_and_bytes() {
         let error = rerun(&chain, &block).expect_err("too much").to_string();
         assert!(error.contains(refusal), "{error}");
         block.transactions.truncate(most);
+        block.header.transactions_root = crate::transactions_root(&block.transactions);
         let error = rerun(&chain, &block).expect_err("a transaction that cannot be").to_string();
         assert!(error.contains("transaction ") && !error.contains(refusal), "{error}");
     }
@@ -270,6 +285,7 @@ fn a_block_with_a_transaction_that_cannot_follow_names_it() {
     let chain = chain(0);
     let mut block = chain.build([sent(transfer(address(2), 1), address(1))]).block;
     block.transactions.push(block.transactions[0].clone());
+    block.header.transactions_root = crate::transactions_root(&block.transactions);
     let error = rerun(&chain, &block).expect_err("the nonce repeats").to_string();
     assert!(error.contains("transaction 1") && error.contains("nonce"), "{error}");
 }

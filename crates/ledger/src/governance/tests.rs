@@ -240,6 +240,7 @@ impl Net {
         let (outcome, _) = self.build([]);
         let mut block = RecoveredBlock::clone(outcome.block());
         block.transactions.push(tx.clone());
+        block.header.transactions_root = crate::transactions_root(&block.transactions);
         let error = self.ledger.execute(Arc::new(block)).expect_err("an invalid block");
         error.reason
     }

@@ -76,13 +76,36 @@ fn the_document_has_the_rules_of_the_code() {
     assert_eq!(rows, expected, "\n{}", expected.join("\n"));
 }
 
+/// 990 kB named one transaction of 128 KiB 30,000 times, and 3.9 GB were hashed for it.
+#[test]
+fn a_proposal_that_names_a_transaction_twice_is_malformed() {
+    let named = |hashes: &[u8]| {
+        Message::Proposal(Box::new(ProposedBlock {
+            proposal: Proposal::sign(&key(1), &NETWORK, 3, 2, B256::ZERO, None),
+            header: Header::default(),
+            tx_hashes: hashes.iter().map(|n| B256::repeat_byte(*n)).collect(),
+            attached: Attached::default(),
+            bytes: 0,
+        }))
+    };
+    for once in [&[][..], &[1], &[2, 1], &[3, 1, 2]] {
+        let message = named(once);
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+    for twice in [&[1, 1][..], &[1, 2, 1], &[2, 1, 3, 1]] {
+        let decoded = Message::decode(&named(twice).encode());
+        assert_eq!(decoded, Err(MessageError::NamedTwice(message_rule::PROPOSAL.kind)));
+    }
+}
+
 /// The longest that an honest node sends fits.
 #[test]
 fn the_longest_honest_messages_are_within_their_rules() {
     let signed = certificate(&[1]).signatures[0];
     let mut full = certificate(&[1]);
     full.signatures = vec![signed; limits::VALIDATORS_MAX];
-    let hashes = |count| vec![B256::repeat_byte(0xff); count];
+    let hashes =
+        |count| (0..count).map(|n| B256::from(U256::MAX - U256::from(n))).collect::<Vec<_>>();
     let conflict = |block| Proposal::sign(&key(1), &NETWORK, u64::MAX, u32::MAX, block, Some(9));
     let evidence =
         Evidence::of_proposals(conflict(B256::ZERO), conflict(B256::repeat_byte(1))).unwrap();
