@@ -37,14 +37,14 @@ contract FoundingTest is GovernanceBase {
         vm.roll(0);
         foundWith(f);
         nextBlock();
-        (address none,) = gov.recoveryKey(1);
-        (address key,) = gov.recoveryKey(2);
+        (address none,) = direct.recoveryKey(1);
+        (address key,) = direct.recoveryKey(2);
         same("none", none, address(0));
         same("recovery key", key, account(7));
         same("may send", gov.permissions(account(7)), 1);
         vm.prank(account(7));
         direct.recover(2, 2, keysOf(44));
-        (, uint64 ready) = gov.recoveryKey(2);
+        (, uint64 ready) = direct.recoveryKey(2);
         same("two days", ready, block.timestamp + 2 days);
     }
 

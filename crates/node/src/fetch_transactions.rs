@@ -15,11 +15,14 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, map::B256Map};
 use alloy_rlp::Encodable;
 use trefoil_types::{
-    B256, Message, Millis, PeerId, RecoveredBlock, Time, Transaction, keccak256, limits,
+    B256, Message, Millis, PeerId, RecoveredBlock, Round, Time, Transaction, keccak256, limits,
     message::{Bodies, GetBodies, ProposedBlock},
 };
 
+use self::shares::Shares;
 use crate::{Effects, pending_requests::PendingRequests, pieces::pieces};
+
+mod shares;
 
 // Gossip holds a transaction back for up to 10 ms, and its recovery takes up to 20 ms.
 // To ask at once would have busy nodes send and recover twice what waits in a queue already.
@@ -70,6 +73,13 @@ const OPEN_BYTES_MAX: u64 = 1024 * 1024;
 /// Differing copies of one proposal that are kept in reserve.
 const ALTERNATES_MAX: usize = 4;
 
+// Attack: 29,999 hashes that are here and one that is not, again and again while the reserve is
+// full: 6 ms of the node's thread for 1 MB each, and nobody can be shown to have made the one up. A
+// node sends each proposal once. As many as there are connections, so that no crowd of
+// strangers keeps a favoured peer's list from being looked at.
+/// Peers whose lists are looked up for one block; half of them may be strangers.
+const LOOKED_UP_MAX: usize = 256;
+
 // 64 KiB are 50 ms of a 10 Mbit/s uplink.
 /// An answer is cut into messages of so many bytes, or one transaction, so that a peer that
 /// passes it on can begin.
@@ -80,8 +90,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(crate) struct MissingTransactions {
     proposed: ProposedBlock,
     txs: Vec<Option<Transaction>>,
-    /// Where each hash that is missing belongs.
-    wanted: BTreeMap<B256, Vec<usize>>,
+    /// Where each hash that is missing belongs; a list names each once.
+    wanted: BTreeMap<B256, usize>,
     /// Hashes out for recovery of their senders.
     recovering: BTreeSet<B256>,
     /// The peer that sent the list of hashes, and answers for it.
@@ -90,8 +100,8 @@ pub(crate) struct MissingTransactions {
     is_asleep: bool,
     /// When it is time to ask for them (again).
     ask_at: Time,
-    /// What was asked for and did not come, and of which peer.
-    open: BTreeMap<B256, PeerId>,
+    /// What each peer is asked for.
+    shares: Shares,
     /// The peers that gave some of it.
     gave: BTreeSet<PeerId>,
     /// The peers that are thought to give nothing.
@@ -116,6 +126,8 @@ pub(crate) struct MissingTransactions {
     late: BTreeSet<B256>,
     /// Copies of the proposal with other lists of hashes, the oldest first: a peer lies.
     alternates: VecDeque<AlternateList>,
+    /// The peers whose lists were looked up, kept or not, and in which round they last were.
+    looked_up: BTreeMap<PeerId, Round>,
 }
 
 /// A copy of a proposal with another list of hashes than the one that is followed.
@@ -127,6 +139,8 @@ struct AlternateList {
     /// It had its turn, and nobody could complete it.
     is_tried: bool,
     proposed: ProposedBlock,
+    /// The bytes of the copy, which are counted once.
+    bytes: usize,
 }
 
 /// The peers that missing transactions can be asked of.
@@ -144,6 +158,7 @@ impl MissingTransactions {
     /// proposal for `propose_wait`.
     pub fn new(proposed: ProposedBlock, from: PeerId, now: Time, propose_wait: Millis) -> Self {
         let ask_at = now + GRACE;
+        let looked_up = BTreeMap::from([(from, proposed.proposal.round)]);
         Self {
             proposed,
             txs: Vec::new(),
@@ -152,7 +167,7 @@ impl MissingTransactions {
             from,
             is_asleep: true,
             ask_at,
-            open: BTreeMap::new(),
+            shares: Shares::default(),
             gave: BTreeSet::new(),
             mute: BTreeSet::new(),
             moved_at: ask_at,
@@ -165,6 +180,7 @@ impl MissingTransactions {
             found: BTreeMap::new(),
             late: BTreeSet::new(),
             alternates: VecDeque::new(),
+            looked_up,
         }
     }
 
@@ -173,9 +189,7 @@ impl MissingTransactions {
         let hashes = &self.proposed.tx_hashes;
         self.txs = hashes.iter().map(known).collect();
         let missing = hashes.iter().enumerate().filter(|(at, _)| self.txs[*at].is_none());
-        for (at, hash) in missing {
-            self.wanted.entry(*hash).or_default().push(at);
-        }
+        self.wanted.extend(missing.map(|(at, hash)| (*hash, at)));
         (self.is_asleep, self.since, self.moved_at) = (false, now, self.ask_at.max(now));
     }
 
@@ -229,7 +243,14 @@ impl MissingTransactions {
             let Some(at) = tried.or_else(strangers) else { return };
             self.alternates.remove(at);
         }
-        self.alternates.push_back(AlternateList { from, favoured, is_tried: false, proposed });
+        let bytes = proposed.length();
+        self.alternates.push_back(AlternateList {
+            from,
+            favoured,
+            is_tried: false,
+            proposed,
+            bytes,
+        });
     }
 
     // Attack: one liar fills the reserve, so that no true copy finds room. Each peer has one list,
@@ -240,6 +261,18 @@ impl MissingTransactions {
         let differs = |peer: PeerId, known: &[B256]| peer != from && list != known;
         differs(self.from, &self.proposed.tx_hashes)
             && self.alternates.iter().all(|it| differs(it.from, &it.proposed.tx_hashes))
+    }
+
+    /// Whether what a peer's list names is looked up: one list of each peer for each round that
+    /// proposes the block.
+    pub fn may_look_up(&mut self, from: PeerId, favoured: bool, round: Round) -> bool {
+        let max = if favoured { LOOKED_UP_MAX } else { LOOKED_UP_MAX / 2 };
+        let before = self.looked_up.get(&from);
+        let may = before.map_or(self.looked_up.len() < max, |before| *before < round);
+        if may {
+            self.looked_up.insert(from, round);
+        }
+        may
     }
 
     /// The transactions of another list, if all of them are known or came for this block.
@@ -262,12 +295,12 @@ impl MissingTransactions {
         (self.from, self.proposed) = (from, proposed);
         self.txs = txs.into_iter().map(Some).collect();
         self.wanted.clear();
-        self.open.clear();
+        self.shares = Shares::default();
     }
 
     /// The bytes of the copies with other lists of hashes, by the peers that sent them.
     pub fn alternate_bytes(&self) -> impl Iterator<Item = (PeerId, usize)> {
-        self.alternates.iter().map(|it| (it.from, it.proposed.length()))
+        self.alternates.iter().map(|it| (it.from, it.bytes))
     }
 
     /// Puts the list of hashes that was followed behind the others, if its turn may come
@@ -275,7 +308,8 @@ impl MissingTransactions {
     pub fn set_aside(&mut self) {
         if !self.alternates.is_empty() && self.list_turns < LIST_TURNS_MAX {
             let (from, proposed) = (self.from, self.proposed.clone());
-            let list = AlternateList { from, favoured: false, is_tried: true, proposed };
+            let bytes = proposed.length();
+            let list = AlternateList { from, favoured: false, is_tried: true, proposed, bytes };
             self.alternates.push_back(list);
         }
     }
@@ -309,8 +343,8 @@ impl MissingTransactions {
     /// until then.
     pub fn follow_after(&mut self, before: Self, found: BTreeMap<B256, Transaction>) {
         (self.alternates, self.list_turns) = (before.alternates, before.list_turns + 1);
-        self.found = found;
-        let late = before.open.into_keys().chain(before.recovering).chain(before.late);
+        (self.looked_up, self.found) = (before.looked_up, found);
+        let late = before.shares.into_open().chain(before.recovering).chain(before.late);
         self.late = late.take(limits::BLOCK_TXS_MAX).collect();
     }
 
@@ -321,24 +355,15 @@ impl MissingTransactions {
 
     /// Puts a transaction where it is missing; whether it was.
     fn fill(&mut self, tx: &Transaction) -> bool {
-        self.open.remove(tx.tx_hash());
-        let Some(places) = self.wanted.remove(tx.tx_hash()) else { return false };
-        for at in places {
-            self.txs[at] = Some(tx.clone());
-        }
+        self.shares.came(tx.tx_hash());
+        let Some(at) = self.wanted.remove(tx.tx_hash()) else { return false };
+        self.txs[at] = Some(tx.clone());
         true
     }
 
-    /// Asks for what is missing, but for what is asked for already, and for what
-    /// is being recovered and so is about to come. Returns the peers that it asks.
-    pub fn ask(
-        &mut self,
-        now: Time,
-        givers: &Givers,
-        is_recovering: impl Fn(&B256) -> bool,
-        effects: &mut Effects,
-    ) -> Vec<PeerId> {
-        let block = self.proposed.proposal.block;
+    /// Shares out among the peers what is missing, but for what is asked for already, and for
+    /// what is being recovered and so is about to come.
+    pub fn share_out(&mut self, givers: &Givers, is_recovering: impl Fn(&B256) -> bool) {
         let sharers = self.sharers(givers);
         let asked = self.whose_turn(givers);
         let giver_of = |at: usize| match &sharers[..] {
@@ -348,24 +373,29 @@ impl MissingTransactions {
                 peer => peer,
             },
         };
+        let is_coming = |tx: &B256| self.recovering.contains(tx) || is_recovering(tx);
+        let wanted = self.wanted.iter().filter(|(tx, _)| !is_coming(tx));
+        self.shares.share_out(wanted.map(|(tx, at)| (giver_of(*at), *tx)));
+    }
+
+    /// Asks the peers for more of their shares, if they gave half of what they were asked for, but
+    /// not for what came meanwhile or is about to. Returns the peers that it asks.
+    pub fn ask(
+        &mut self,
+        now: Time,
+        is_recovering: impl Fn(&B256) -> bool,
+        effects: &mut Effects,
+    ) -> Vec<PeerId> {
+        let block = self.proposed.proposal.block;
         let open_max = (OPEN_BYTES_MAX / self.tx_bytes().max(1)).max(1) as usize;
-        let mut open = BTreeMap::<PeerId, usize>::new();
-        self.open.values().for_each(|peer| *open.entry(*peer).or_default() += 1);
-        let mut asks = BTreeMap::<PeerId, Vec<B256>>::new();
-        for (tx, places) in &self.wanted {
-            let coming = self.recovering.contains(tx) || is_recovering(tx);
-            let peer = giver_of(places[0]);
-            let open = open.entry(peer).or_default();
-            if !coming && *open < open_max && !self.open.contains_key(tx) {
-                *open += 1;
-                asks.entry(peer).or_default().push(*tx);
-            }
-        }
+        let Self { wanted, recovering, shares, .. } = self;
+        let is_needed =
+            |tx: &B256| wanted.contains_key(tx) && !recovering.contains(tx) && !is_recovering(tx);
+        let asks = shares.take_due(open_max, is_needed);
         self.tries += u32::from(!asks.is_empty());
         self.ask_at = now + WAIT;
         let asked = asks.keys().copied().collect();
         for (peer, tx_hashes) in asks {
-            self.open.extend(tx_hashes.iter().map(|tx| (*tx, peer)));
             effects.send(peer, Message::GetBodies(GetBodies { block, tx_hashes }));
         }
         asked
@@ -400,18 +430,18 @@ impl MissingTransactions {
         let tries_max = if others { TRIES_BESIDE_OTHERS } else { TRIES_MAX };
         let is_over = others && now.since(self.since) >= self.list_turn;
         let worth_asking = self.tries < tries_max && !is_over;
-        if self.open.is_empty() {
+        let open_at: Vec<PeerId> = self.shares.open_at().copied().collect();
+        if open_at.is_empty() {
             return worth_asking;
         }
-        let sharing = self.turn == 0 && self.open.values().any(|peer| *peer != self.from);
-        if sharing && !self.open.values().any(|peer| *peer == self.from) {
-            let silent = self.open.values().filter(|peer| !self.gave.contains(peer));
-            self.mute.extend(silent);
+        let sharing = self.turn == 0 && open_at.iter().any(|peer| *peer != self.from);
+        if sharing && !open_at.contains(&self.from) {
+            self.mute.extend(open_at.iter().filter(|peer| !self.gave.contains(peer)));
         }
         if sharing && now.since(self.moved_at) < SHARED_WAIT {
-            self.open.retain(|_, peer| !self.mute.contains(peer));
+            self.shares.give_up(|peer| self.mute.contains(peer));
         } else {
-            self.open.clear();
+            self.shares.give_up(|_| true);
             self.turn += 1;
         }
         worth_asking
@@ -430,7 +460,7 @@ impl MissingTransactions {
         let mut wanted = Vec::new();
         for raw in txs {
             let hash = keccak256(&raw);
-            self.open.remove(&hash);
+            self.shares.came(&hash);
             let is_named = self.wanted.contains_key(&hash);
             if (is_named || self.late.contains(&hash)) && self.recovering.insert(hash) {
                 self.list_bytes += if is_named { raw.len() } else { 0 };

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559, transaction::Recovered};
 use alloy_primitives::U256;
@@ -140,12 +140,106 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
             assert_eq!(wanted.len(), 1);
             let me = peer(7);
             let givers = Givers { me, members: peers(&[1, 2]), sharers: vec![] };
-            assert!(at > 0 || missing.ask(now, &givers, |_| false, &mut effects) == [peer(1)]);
+            if at == 0 {
+                missing.share_out(&givers, |_| false);
+                assert_eq!(missing.ask(now, |_| false, &mut effects), [peer(1)]);
+            }
         }
         // A third of the propose wait.
         assert!(!others || missing.retry_due() <= Some(Time(1_000)));
         assert_eq!(missing.give_up_late(Time(1_000)), worth_asking);
     }
+}
+
+/// Each answer of 157 bytes had all 30,000 looked at that were missing.
+#[test]
+fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
+    const MISSING: u64 = 1_000;
+    const OPEN_MAX: u64 = 10;
+    let raw = |at: u64| Bytes::from(at.to_be_bytes().to_vec());
+    let by_hash: BTreeMap<B256, Bytes> =
+        (0..MISSING).map(|at| (keccak256(raw(at)), raw(at))).collect();
+    let proposed = list(by_hash.keys().copied().collect());
+    let bytes = MISSING * OPEN_BYTES_MAX / OPEN_MAX;
+    let mut missing = following(peer(1), ProposedBlock { bytes, ..proposed });
+    let (mut requests, mut effects) = (PendingRequests::default(), Effects::default());
+    let looked_at = Cell::new(0);
+    let is_recovering = |_: &B256| {
+        looked_at.set(looked_at.get() + 1);
+        false
+    };
+    let givers = Givers { me: peer(7), members: peers(&[1, 2]), sharers: vec![] };
+    missing.share_out(&givers, is_recovering);
+    missing.ask(Time(30), is_recovering, &mut effects);
+    let (mut asked, mut came) = (VecDeque::new(), 0);
+    loop {
+        for (_, message) in effects.sends.drain(..) {
+            let Message::GetBodies(ask) = &*message else { panic!("{message:?}") };
+            // The others are on their way: half of what was asked for has come.
+            assert!(came == 0 || ask.tx_hashes.len() as u64 >= OPEN_MAX / 2 || came + 20 > MISSING);
+            asked.extend(ask.tx_hashes.iter().copied());
+        }
+        assert!(asked.len() as u64 <= OPEN_MAX);
+        let Some(tx) = asked.pop_front() else { break };
+        came += 1;
+        let txs = vec![by_hash[&tx].clone()];
+        assert_eq!(missing.on_answer(Time(30), peer(1), txs, &mut requests).len(), 1);
+        missing.ask(Time(30), is_recovering, &mut effects);
+    }
+    assert_eq!(came, MISSING, "each is asked for once");
+    assert_eq!(looked_at.get(), 2 * MISSING, "when it is shared out and when it is asked for");
+}
+
+/// What came otherwise, or is about to, is not asked for, and its place is another's.
+#[test]
+fn a_share_is_asked_for_without_what_came_meanwhile() {
+    let (mut requests, mut effects) = (PendingRequests::default(), Effects::default());
+    let txs: Vec<Transaction> = (0..6).map(tx).collect();
+    let hashes: Vec<B256> = txs.iter().map(|tx| *tx.tx_hash()).collect();
+    let bytes = 6 * OPEN_BYTES_MAX / 2;
+    let mut missing = following(peer(1), ProposedBlock { bytes, ..list(hashes.clone()) });
+    let givers = Givers { me: peer(7), members: peers(&[1]), sharers: vec![] };
+    missing.share_out(&givers, |tx| *tx == hashes[0]);
+    missing.on_transactions(&txs[1..3], &mut requests);
+    missing.ask(Time(30), |tx| *tx == hashes[3], &mut effects);
+    let asked: Vec<B256> = effects
+        .sends
+        .iter()
+        .flat_map(|(_, message)| match &**message {
+            Message::GetBodies(ask) => ask.tx_hashes.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(BTreeSet::from_iter(asked), BTreeSet::from_iter(hashes[4..].iter().copied()));
+    // What did not come after all is shared out when none comes.
+    assert!(missing.give_up_late(Time(400)));
+    missing.share_out(&givers, |_| false);
+    effects.sends.clear();
+    missing.ask(Time(400), |_| false, &mut effects);
+    assert_eq!(missing.shares.open_at().count(), 1);
+    assert_eq!(effects.sends.len(), 1);
+}
+
+/// A copy with 29,999 hashes that are here and one that is not, again and again.
+#[test]
+fn a_peers_list_is_looked_up_once_in_each_round() {
+    let mut missing = following(peer(1), false_list(1));
+    assert!(!missing.may_look_up(peer(1), false, 0), "it is followed");
+    assert!(missing.may_look_up(peer(2), false, 0));
+    assert!(!missing.may_look_up(peer(2), true, 0));
+    keep(&mut missing, peer(3), false, false_list(3));
+    let mut missing = next_turn(missing);
+    assert!(!missing.may_look_up(peer(2), false, 0), "whichever list is followed");
+    assert!(missing.may_look_up(peer(2), false, 1));
+    assert!(!missing.may_look_up(peer(2), false, 1) && !missing.may_look_up(peer(2), false, 0));
+    // No crowd keeps a favoured peer from being heard.
+    let crowd = (0..LOOKED_UP_MAX as u32).map(|n| {
+        let seed = keccak256(n.to_be_bytes());
+        PeerId(SecretKey::from_seed(&seed.0).public())
+    });
+    let heard = crowd.filter(|peer| missing.may_look_up(*peer, false, 0)).count();
+    assert_eq!(heard, LOOKED_UP_MAX / 2 - 2, "with two that were");
+    assert!(missing.may_look_up(peer(9), true, 0));
 }
 
 /// A turn is over while an answer is on its way: on a slow link the true list would get nowhere
@@ -158,7 +252,8 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
     let mut missing = following(peer(1), list(txs.iter().map(|tx| *tx.tx_hash()).collect()));
     keep(&mut missing, peer(2), false, false_list(2));
     let givers = Givers { me: peer(7), members: peers(&[1, 2]), sharers: vec![] };
-    assert_eq!(missing.ask(Time(30), &givers, |_| false, &mut effects), [peer(1)]);
+    missing.share_out(&givers, |_| false);
+    assert_eq!(missing.ask(Time(30), |_| false, &mut effects), [peer(1)]);
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(2));
     let stray = Bytes::from_static(b"nobody asked for it");

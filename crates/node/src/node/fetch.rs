@@ -21,12 +21,18 @@ use crate::{
 };
 
 impl Node {
-    fn ask_transactions(&mut self, now: Time, block: B256, effects: &mut Effects) {
+    fn share_out_transactions(&mut self, block: B256) {
         let givers = self.givers();
+        if let Some(missing) = self.height.candidates.missing_mut(&block) {
+            missing.share_out(&givers, |hash| self.tx_gossip.is_recovering(hash));
+        }
+    }
+
+    fn ask_transactions(&mut self, now: Time, block: B256, effects: &mut Effects) {
         let is_recovering = |hash: &B256| self.tx_gossip.is_recovering(hash);
         let candidates = &mut self.height.candidates;
         if let Some(missing) = candidates.missing_mut(&block) {
-            let asked = missing.ask(now, &givers, is_recovering, effects);
+            let asked = missing.ask(now, is_recovering, effects);
             candidates.note_asked(block, asked);
         }
     }
@@ -57,6 +63,7 @@ impl Node {
         let late = late.map(|(block, missing)| (*block, missing.give_up_late(now)));
         for (block, worth_asking) in late.collect::<Vec<_>>() {
             if worth_asking {
+                self.share_out_transactions(block);
                 self.ask_transactions(now, block, effects);
             } else {
                 self.set_list_aside(now, block, effects);
