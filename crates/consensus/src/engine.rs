@@ -23,6 +23,7 @@ use crate::{
     timeouts::AdaptiveTimeouts,
 };
 
+mod news;
 mod replay;
 
 pub use self::replay::ReplayError;
@@ -209,9 +210,14 @@ impl Consensus {
     }
 
     /// Whether all signatures of a peer's statement were found right, so that it
-    /// may be relayed: a repeated statement is no misdeed, but it was not verified.
+    /// may be relayed: a repeated statement is no misdeed, but it was not verified. Nor is a vote
+    /// relayed that the core did not keep, whoever else may have shown that it is signed.
     pub fn has_verified(&self, message: &ConsensusMessage) -> bool {
-        self.effects.signer.has_verified(message)
+        let is_kept = match message {
+            ConsensusMessage::Vote(vote) if vote.height == self.effects.height => self.keeps(vote),
+            _ => true,
+        };
+        is_kept && self.effects.signer.has_verified(message)
     }
 
     /// The key with which this node signs in a height of these validators; `None`: it does not.
@@ -256,14 +262,21 @@ impl Consensus {
     fn handle(&mut self, message: ConsensusMessage) -> Result<(), Offence> {
         let core = self.core.as_ref().expect("the caller saw it");
         let validators = core.validator_set().set.len();
+        let lacks = self.lacks(&message);
         let input = match message {
             ConsensusMessage::Vote(vote) => return self.vote(vote),
             ConsensusMessage::Proposal(proposal) => return self.proposal(proposal),
             ConsensusMessage::PolkaCertificate(polka) if polka.signatures.len() <= validators => {
+                if !lacks {
+                    return self.take_conflicts(polka.votes().collect());
+                }
                 self.find_elsewhere(polka.round, polka.votes());
                 core::Input::PolkaCertificate(context::polka_in(polka))
             }
             ConsensusMessage::RoundCertificate(round) if round.votes.len() <= validators => {
+                if !lacks {
+                    return self.take_conflicts(round.votes().collect());
+                }
                 self.find_elsewhere(round.round, round.votes());
                 core::Input::RoundCertificate(context::round_certificate_in(round))
             }

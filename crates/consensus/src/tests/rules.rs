@@ -245,6 +245,104 @@ fn no_certificate_has_less_power_than_it_claims() {
     }
 }
 
+/// A validator that signs without end, in certificate after certificate: a verification each, and
+/// the memory of what was verified and relayed was full of them.
+#[test]
+fn what_a_certificate_repeats_is_not_verified_and_what_the_core_does_not_keep_is_not_vouched_for() {
+    let (mut node, _) = node();
+    let votes_of = |votes: &[Vote]| {
+        let votes = votes.iter().cloned();
+        let votes = votes.map(|Vote { kind, block, validator, signature, .. }| RoundVote {
+            kind,
+            block,
+            validator,
+            signature,
+        });
+        votes.collect::<Vec<_>>()
+    };
+    let round = |round, skip, votes: &[Vote]| {
+        let votes = votes_of(votes);
+        ConsensusMessage::RoundCertificate(RoundCertificate { height: 5, round, skip, votes })
+    };
+    let other = |n: u8| vote(3, VoteKind::Precommit, 5, 2, Some(B256::repeat_byte(n)));
+    let honest = |i| vote(i, VoteKind::Precommit, 5, 2, None);
+    // It brings the node to round 2.
+    let skip = round(2, true, &[honest(1), other(1)]);
+    assert!(node.lacks(&skip));
+    take(&mut node, skip.clone()).0.unwrap();
+    assert!(!node.lacks(&skip) && !node.lacks(&round(1, true, &[honest(1), honest(2)])));
+    // The vote of a validator that was not heard yet.
+    let all = |n| round(2, false, &[honest(1), honest(2), other(n)]);
+    assert!(node.lacks(&all(1)));
+    take(&mut node, all(1)).0.unwrap();
+    let kept: Vec<u8> = (1..100)
+        .filter(|n| {
+            take(&mut node, all(*n)).0.unwrap();
+            take(&mut node, ConsensusMessage::Vote(other(*n))).0.unwrap();
+            node.has_verified(&ConsensusMessage::Vote(other(*n)))
+        })
+        .collect();
+    assert_eq!(kept, [1, 2, 3, 4], "one that counts, and three that convict");
+    for skip in [true, false] {
+        // Nothing in it is looked at any more.
+        let forged = Vote { signature: Signature([1; 64]), ..other(100) };
+        let forged = round(2, skip, &[honest(1), honest(2), forged]);
+        assert!(!node.lacks(&forged));
+        let (result, out) = take(&mut node, forged.clone());
+        assert_eq!((result, out.len()), (Ok(()), 0));
+        assert!(!node.has_verified(&forged));
+    }
+}
+
+/// The same of a polka, where one of those that prevoted for the block signs it again and again.
+#[test]
+fn one_polka_of_a_block_is_enough() {
+    let (mut node, _) = node();
+    let polka = |signers: &[usize]| {
+        let votes = signers.iter().map(|i| vote(*i, VoteKind::Prevote, 5, 0, Some(BLOCK)));
+        let signed =
+            |v: Vote| ValidatorSignature { validator: v.validator, signature: v.signature };
+        let signatures = votes.map(signed).collect();
+        let (height, round, block) = (5, 0, BLOCK);
+        PolkaCertificate { height, round, block, signatures }
+    };
+    let said = ConsensusMessage::PolkaCertificate;
+    assert!(node.lacks(&said(polka(&[1, 2, 3]))));
+    take(&mut node, said(polka(&[1, 2, 3]))).0.unwrap();
+    let mut again = polka(&[1, 2, 3]);
+    again.signatures[0].signature = Signature([1; 64]);
+    assert!(!node.lacks(&said(again.clone())));
+    assert_eq!(take(&mut node, said(again)).0, Ok(()));
+    assert!(node.lacks(&said(PolkaCertificate { round: 1, ..polka(&[1, 2, 3]) })));
+}
+
+/// This node's key prevotes on another machine, and all that shows it is a certificate of the round
+/// in which both are.
+#[test]
+fn a_certificate_that_is_no_news_shows_that_the_key_signs_elsewhere() {
+    let (mut node, _) = node();
+    let entry = |i: usize, signature: Option<Signature>| {
+        let Vote { kind, block, validator, signature: good, .. } =
+            vote(i, VoteKind::Prevote, 5, 0, Some(BLOCK));
+        RoundVote { kind, block, validator, signature: signature.unwrap_or(good) }
+    };
+    let said = |own| {
+        let votes = vec![entry(1, None), entry(0, own)];
+        ConsensusMessage::RoundCertificate(RoundCertificate {
+            height: 5,
+            round: 0,
+            skip: true,
+            votes,
+        })
+    };
+    assert!(!node.lacks(&said(None)), "the node is in this round");
+    let (result, out) = take(&mut node, said(Some(Signature([1; 64]))));
+    assert_eq!((result, out.len()), (Err(Offence::BadSignature), 0));
+    let (result, out) = take(&mut node, said(None));
+    assert_eq!(result, Ok(()));
+    assert!(out.iter().any(|it| matches!(it, Output::Elsewhere { round: 0, .. })), "{out:?}");
+}
+
 /// Every sequence of up to four of five signers, of whom one is a stranger: each subset,
 /// order and repetition. Only distinct validators count.
 #[test]

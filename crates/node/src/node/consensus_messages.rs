@@ -50,9 +50,13 @@ impl Node {
         let relayed = self.height.messages.was_relayed(&key);
         // Of two certificates of one place, each may have votes that this node lacks.
         let is_vote = matches!(said, ConsensusMessage::Vote(_));
-        let is_news = relayed.is_none() || !is_vote && !self.consensus.has_verified(&said);
-        if relayed == Some(true) && !is_news {
-            return;
+        let is_news = relayed.is_none() || !is_vote && self.consensus.lacks(&said);
+        // Attack: the votes of one place in certificate after certificate, each with another of a
+        // validator that signs without end: a verification each, and nothing is learned.
+        if !is_news && (relayed == Some(true) || !self.consensus.has_verified(&said)) {
+            // It may convict somebody.
+            let sound = if is_vote { Ok(()) } else { self.verify(now, said) };
+            return sound.unwrap_or_else(|offence| effects.blame_relay(peer, offence));
         }
         // Also of what is no news: its votes may be good, and too few.
         let mut sound = self.consensus.verify_certificate(&said, self.ledger.next_validators());

@@ -397,3 +397,37 @@ fn a_proposal_of_a_later_round_costs_nothing_until_the_round_begins() {
     let [Record::Block(journalled)] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
     assert_eq!(journalled.hash, block);
 }
+
+/// A proposer signs its proposal of a round again and again, with another proof of lock each time.
+#[test]
+fn of_one_block_in_one_round_one_proposal_passes() {
+    let mut plan = plan(4, 5);
+    let [silent, next, later] = [0, 1, 5].map(|round| proposer_in(&plan, round));
+    let hearer = (0..4).find(|n| ![silent, next, later].contains(n)).unwrap();
+    let others: Vec<usize> = (0..4).filter(|n| *n != hearer).collect();
+    plan.vices.extend(others.iter().map(|n| (*n, Vice::Puppet)));
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    others.iter().for_each(|n| cluster.kill(*n));
+    let passed = Rc::new(Cell::new(0));
+    let log = passed.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let is_one = (from, to) == (hearer, 4) && matches!(message, Message::Proposal(_));
+        log.set(log.get() + u32::from(is_one));
+        false
+    });
+    let good = proposed_in(&cluster, 5, later, |_| {});
+    let network = cluster.node(4).ledger().genesis_hash();
+    for pol_round in [None, Some(0), Some(1), Some(2)] {
+        let (key, block) = (validator_key(later), good.proposal.block);
+        let proposal = Proposal::sign(&key, &network, 2, 5, block, pol_round);
+        let proposed = Box::new(ProposedBlock { proposal, ..(*good).clone() });
+        cluster.inject(silent, hearer, Message::Proposal(proposed));
+    }
+    for voter in [silent, next] {
+        let key = validator_key(voter);
+        let vote = Vote::sign(&key, &network, VoteKind::Prevote, 2, 5, None);
+        cluster.inject(4, hearer, Message::Vote(vote));
+    }
+    assert_eq!(passed.get(), 1);
+}

@@ -363,6 +363,28 @@ fn a_list_that_nobody_can_complete_gives_way_to_another() {
     assert!(cluster.height(2) >= height, "{} of {height}", cluster.height(2));
 }
 
+/// A list with one hash that nobody has, when the reserve is full: it was never kept, so it was
+/// looked up each time that it came.
+#[test]
+fn what_a_peers_list_names_is_looked_up_once_kept_or_not() {
+    let mut cluster = cluster(4, 10);
+    cluster.reach(1, SECOND);
+    let (proposer, good) = unheard(&mut cluster, |_| false);
+    let height = good.proposal.height;
+    for liar in 4..10 {
+        let mut bad = good.clone();
+        bad.tx_hashes.push(B256::repeat_byte(liar as u8));
+        cluster.inject(liar, 2, Message::Proposal(bad));
+    }
+    // If this were looked up, all of it would be found, and it is false.
+    let mut short = good.clone();
+    short.tx_hashes.pop();
+    cluster.inject(9, 2, Message::Proposal(short));
+    assert_eq!((cluster.seen.blames.clone(), cluster.height(2)), (vec![], height - 1));
+    cluster.inject(proposer, 2, Message::Proposal(good));
+    assert_eq!(cluster.height(2), height);
+}
+
 /// The same, where all transactions are here and the false list is dripped: the true one waited for
 /// three seconds, and the vote for the next round.
 #[test]
@@ -440,6 +462,37 @@ fn the_certificates_of_one_place_pass_once() {
         cluster.inject(4, 0, Message::RoundCertificate(certificate));
     }
     assert_eq!(passed.get(), 3, "once to each of the three others");
+}
+
+/// Each is right, and tells nobody anything: 16,384 of them were all that a node relays in a
+/// height.
+#[test]
+fn the_votes_of_who_signs_without_end_pass_as_often_as_they_convict() {
+    let mut cluster = started(plan_with_villain(5));
+    cluster.reach(1, SECOND);
+    let network = cluster.node(0).ledger().genesis_hash();
+    let sign =
+        |n: usize, block| Vote::sign(&validator_key(n), &network, VoteKind::Prevote, 2, 0, block);
+    let villain = validator_key(VILLAIN).public();
+    let passed = Rc::new(Cell::new(0));
+    let log = passed.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        let is_one = matches!(message, Message::Vote(vote) if vote.validator == villain);
+        log.set(log.get() + u32::from(is_one && (from, to) == (0, 1)));
+        false
+    });
+    for n in 1..=100 {
+        let vote = sign(VILLAIN, Some(B256::repeat_byte(n)));
+        let votes = [sign(1, None), vote.clone()].map(|vote| {
+            let Vote { kind, block, validator, signature, .. } = vote;
+            RoundVote { kind, block, validator, signature }
+        });
+        let certificate = RoundCertificate { height: 2, round: 0, skip: true, votes: votes.into() };
+        cluster.inject(4, 0, Message::RoundCertificate(certificate));
+        cluster.inject(4, 0, Message::Vote(vote));
+    }
+    assert_eq!(passed.get(), 4, "one that counts, and three that convict");
+    assert_eq!(cluster.seen.blames, vec![]);
 }
 
 /// A peer that has the next block a moment before us, and claims a million more, would make
