@@ -2,7 +2,8 @@
 //!
 //! What always holds: every lane is bounded. (The network's lanes drop or hold
 //! back, calls are refused, workers wait.) A batch takes from each lane at most its
-//! share, so that a flood in one delays the others by one batch.
+//! share, and from each that has something at least one, so that a flood in one delays the
+//! others by one batch.
 
 use std::time::Duration;
 
@@ -40,10 +41,12 @@ pub enum Arrival {
 /// How much one batch may still take from each lane.
 #[derive(Debug)]
 pub struct Budget {
+    done: u32,
     consensus: u32,
     calls: u32,
     catch_up: u32,
     gossip: u32,
+    is_closed: bool,
 }
 
 impl Default for Budget {
@@ -52,7 +55,29 @@ impl Default for Budget {
         // A round of 128 validators has 256 votes: consensus takes four of them. Block sync takes
         // few: each answer holds blocks, which are executed on the node's thread. Gossip takes
         // little, too: a message may have 4,096 transactions, each of which is hashed.
-        Self { consensus: 1024, calls: 512, catch_up: 8, gossip: 64 }
+        Self { done: 1024, consensus: 1024, calls: 512, catch_up: 8, gossip: 64, is_closed: false }
+    }
+}
+
+impl Budget {
+    // Attack: consensus messages without end. They come first, and took the whole time of every
+    // batch: calls, block sync and gossip waited for as long as they came.
+    /// The batch's time is over: what it still takes is one from each lane that it took nothing
+    /// from, for which the most urgent wait.
+    pub fn close(&mut self) {
+        if self.is_closed {
+            return;
+        }
+        let whole = Self::default();
+        let owed = |left: u32, whole: u32| u32::from(left == whole);
+        *self = Self {
+            done: 0,
+            consensus: 0,
+            calls: owed(self.calls, whole.calls),
+            catch_up: owed(self.catch_up, whole.catch_up),
+            gossip: owed(self.gossip, whole.gossip),
+            is_closed: true,
+        };
     }
 }
 
@@ -92,7 +117,7 @@ impl InboxLanes {
 
     /// The most urgent of what has arrived and the batch may still take.
     pub fn next(&mut self, budget: &mut Budget) -> Option<Arrival> {
-        let done = self.done.try_recv().ok().map(Arrival::Done);
+        let done = spend(&mut budget.done, || self.done.try_recv().ok()).map(Arrival::Done);
         let net = |left: &mut u32, lane: &mut LaneReceiver| {
             spend(left, || lane.try_recv().ok()).map(Arrival::Net)
         };

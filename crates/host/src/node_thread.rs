@@ -165,13 +165,16 @@ impl NodeThread {
     }
 
     /// Steps what has arrived, most urgent first, for [`BATCH_MAX`] or until
-    /// nothing waits.
+    /// nothing waits; and at least one of each lane.
     fn batch(&mut self, first: Arrival) {
         let (end, mut budget) = (Instant::now() + BATCH_MAX, Budget::default());
         let mut arrival = Some(first);
         while let Some(input) = arrival {
             self.take(input);
-            arrival = if Instant::now() < end { self.parts.lanes.next(&mut budget) } else { None };
+            if Instant::now() >= end {
+                budget.close();
+            }
+            arrival = self.parts.lanes.next(&mut budget);
         }
     }
 

@@ -7,7 +7,7 @@ use trefoil_mempool::MempoolLimits;
 use trefoil_p2p::NetworkAccess;
 use trefoil_types::{
     Address, B256, ChainSpec, MemDisk, Message, Offence, PeerId, PolkaCertificate,
-    message::Tip,
+    message::{GetBlocks, Tip},
     message_rule::{POLKA, VAIN_SIGNATURES},
 };
 
@@ -231,6 +231,71 @@ async fn a_block_waits_for_one_job_of_gossip_at_most() {
         before += 1;
     }
     assert!(before <= 1, "{before}");
+}
+
+// Attack: consensus messages without end took the whole time of every batch.
+#[tokio::test]
+async fn each_lane_has_its_turn_in_a_batch_whose_time_is_over() {
+    let (mut thread, _outside) = opened(None).await;
+    let (net, genesis) = (thread.parts.net.clone(), thread.node.ledger().genesis_hash());
+    let peers = vec![(peer(2), net.listen_address())];
+    let hostile = trefoil_p2p::Config { peers, ..network(3, genesis) };
+    let (hostile, mut theirs) = trefoil_p2p::start(hostile).await.unwrap();
+    let lanes = &mut thread.parts.lanes;
+    for lane in [&mut lanes.consensus, &mut theirs.consensus] {
+        let connected = timeout(LIMIT, lane.recv()).await.expect("in time");
+        assert!(matches!(connected, Some(NetEvent::Connected { .. })), "{connected:?}");
+    }
+    let (calls, waiting) = mpsc::channel(2);
+    lanes.calls = waiting;
+    for _ in 0..2 {
+        let call = NodeCall { call: trefoil_node::Call::Peers, reply: oneshot::channel().0 };
+        calls.try_send(call).unwrap();
+    }
+    let tip = || Message::Tip(Tip { height: 0, hash: B256::ZERO, round: 0 });
+    let two_of_each: [fn() -> Message; 3] = [
+        tip,
+        || Message::GetBlocks(GetBlocks { from: 1, count: 1 }),
+        || Message::TxHashes(vec![B256::ZERO]),
+    ];
+    for message in two_of_each.iter().flat_map(|message| [message(), message()]) {
+        hostile.send(peer(2), &Arc::new(message));
+    }
+    // One more of them is there for certain when one is.
+    let vote = timeout(LIMIT, lanes.consensus.recv()).await.expect("in time");
+    assert!(matches!(vote, Some(NetEvent::Message { .. })), "{vote:?}");
+    let (mut budget, mut taken) = (Budget::default(), vec![]);
+    budget.close();
+    while taken.len() < 3 {
+        match lanes.next(&mut budget) {
+            Some(Arrival::Call(_)) => taken.push(None),
+            Some(Arrival::Net(NetEvent::Message { message, .. })) => {
+                taken.push(Some(message.lane()));
+            }
+            Some(other) => panic!("{other:?}"),
+            None => sleep(Duration::from_millis(1)).await,
+        }
+        budget.close();
+    }
+    taken.sort();
+    assert_eq!(taken, [None, Some(Lane::CatchUp), Some(Lane::Gossip)]);
+    assert!(lanes.next(&mut budget).is_none(), "and one only");
+    let vote = timeout(LIMIT, lanes.consensus.recv()).await.expect("in time");
+    assert!(matches!(vote, Some(NetEvent::Message { .. })), "{vote:?}");
+    // Whatever a batch took from before its time was over has had its turn.
+    let mut budget = Budget::default();
+    assert!(matches!(lanes.next(&mut budget), Some(Arrival::Call(_))));
+    budget.close();
+    let gossip = async {
+        loop {
+            match lanes.next(&mut budget) {
+                None => sleep(Duration::from_millis(1)).await,
+                Some(Arrival::Net(NetEvent::Message { message, .. })) => break message.lane(),
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+    };
+    assert!(timeout(LIMIT, gossip).await.expect("in time") > Lane::Consensus);
 }
 
 // Attack: what a validator relays does not ban it, and 125 bad certificates a second were all of
