@@ -111,7 +111,7 @@ fn made(
         1 => Message::Proposal(Box::new(ProposedBlock {
             proposal: Proposal::sign(&peer.key, &network, height, round, block, None),
             header: Header { number: height, ..Header::default() },
-            tx_hashes: hashes(limits::BLOCK_TXS_MAX),
+            tx_hashes: crate::requests::distinct(count(limits::BLOCK_TXS_MAX)),
             attached: Attached::default(),
             bytes: u64::MAX,
         })),

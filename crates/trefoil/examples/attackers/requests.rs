@@ -72,7 +72,7 @@ async fn beg(arena: Arc<Arena>, n: usize, bodies: bool, reads: bool) -> io::Resu
 async fn unknown_bodies(arena: Arc<Arena>, n: usize) -> io::Result<()> {
     let mut peer = Peer::listening(&arena, n, 0).await?;
     loop {
-        let tx_hashes = (0..limits::BLOCK_TXS_MAX).map(|_| B256::new(rand::random())).collect();
+        let tx_hashes = distinct(limits::BLOCK_TXS_MAX);
         let block = B256::new(rand::random());
         peer.tell(&Message::GetBodies(GetBodies { block, tx_hashes })).await?;
         peer.pause(PAUSE).await?;
@@ -103,7 +103,7 @@ async fn proposals(arena: Arc<Arena>, n: usize, ahead: u64) -> io::Result<()> {
         let message = Message::Proposal(Box::new(ProposedBlock {
             proposal: Proposal::sign(&peer.key, network, height, round, block, None),
             header: Header { number: height, ..Header::default() },
-            tx_hashes: vec![block; limits::BLOCK_TXS_MAX],
+            tx_hashes: distinct(limits::BLOCK_TXS_MAX),
             attached: Attached::default(),
             bytes: 0,
         }));
@@ -113,6 +113,11 @@ async fn proposals(arena: Arc<Arena>, n: usize, ahead: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// So many hashes of nothing: a list that names one twice is malformed.
+pub fn distinct(count: usize) -> Vec<B256> {
+    (0..count).map(|_| B256::new(rand::random())).collect()
+}
+
 /// To all nodes, before they have it from each other if possible.
 async fn hash_liars(arena: Arc<Arena>, n: usize) -> io::Result<()> {
     let mut peer = Peer::listening(&arena, n, n).await?;
@@ -120,7 +125,7 @@ async fn hash_liars(arena: Arc<Arena>, n: usize) -> io::Result<()> {
         let proposal = peer.heard().proposal.take();
         if let Some(proposal) = proposal {
             let other = B256::new(rand::random());
-            let lists = [vec![other], vec![other; limits::BLOCK_TXS_MAX], vec![]];
+            let lists = [vec![other], distinct(limits::BLOCK_TXS_MAX), vec![]];
             for (tx_hashes, bytes) in lists.into_iter().zip([0, u64::MAX, 1]) {
                 let lie = ProposedBlock { tx_hashes, bytes, ..(*proposal).clone() };
                 peer.tell(&Message::Proposal(Box::new(lie))).await?;
@@ -133,8 +138,7 @@ async fn hash_liars(arena: Arc<Arena>, n: usize) -> io::Result<()> {
 async fn false_hashes(arena: Arc<Arena>, n: usize) -> io::Result<()> {
     let mut peer = Peer::listening(&arena, n, 0).await?;
     loop {
-        let hashes = (0..limits::TX_HASHES_MAX).map(|_| B256::new(rand::random())).collect();
-        peer.tell(&Message::TxHashes(hashes)).await?;
+        peer.tell(&Message::TxHashes(distinct(limits::TX_HASHES_MAX))).await?;
         peer.pause(ANNOUNCES).await?;
     }
 }
