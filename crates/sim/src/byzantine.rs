@@ -15,7 +15,7 @@ use trefoil_types::{
     message::{Blocks, GetBlocks, Tip},
 };
 
-use crate::{certificates::certify_alone, rng::Rng, vice::Vice, wire::Id};
+use crate::{certificates::certify_alone, machine::secret, rng::Rng, vice::Vice, wire::Id};
 
 /// One dishonest machine.
 pub struct ByzantineNode {
@@ -145,8 +145,12 @@ impl ByzantineNode {
         self.vice == Vice::Boaster && self.rng.permille(30)
     }
 
-    /// A message reached it.
-    pub fn on_message(&mut self, message: &Message) {
+    /// A message reached it; whether its node hears it, too.
+    pub fn hears(&mut self, message: &Message) -> bool {
+        if let (Vice::Omitter(victim), Message::Vote(vote)) = (self.vice, message) {
+            let its = secret("validator", victim).public() == vote.validator;
+            return !its || vote.kind == VoteKind::Prevote;
+        }
         if let Message::Proposal(proposed) = message {
             self.heard = Some(proposed.clone());
         }
@@ -156,6 +160,7 @@ impl ByzantineNode {
             }
             self.votes.push_back(vote.clone());
         }
+        true
     }
 
     fn equivocate(&mut self, node: &Node, to: Id, message: &Message) -> Vec<Vec<u8>> {

@@ -59,6 +59,11 @@ impl Cluster {
                 let (its, all) = self.proposed(by, at(since))?;
                 require(its * 100 >= percent * all, format!("{its} of {all}"))
             }
+            Expect::LeftOut { whom, since, percent: [least, most] } => {
+                let (its, all) = self.left_out(whom, at(since))?;
+                let fits = (least * all..=most * all).contains(&(its * 100));
+                require(fits, format!("{its} of {all}"))
+            }
             Expect::ResumedWithin { since, within } => {
                 let first = judges.times_after(at(since)).first().copied();
                 let took = first.map(|first| first.since(at(since)));
@@ -134,6 +139,23 @@ impl Cluster {
             let header = snapshot.header(height).map_err(|error| error.to_string())?;
             all += 1;
             its += u64::from(header.is_some_and(|(_, header)| header.beneficiary == recipient));
+        }
+        Ok((its, all))
+    }
+
+    /// How many blocks since then lack this validator's signature for their parent, and how many
+    /// all. The contract counts just these.
+    fn left_out(&self, whom: Id, since: Time) -> Result<(u64, u64), String> {
+        let node = self.machines.iter().find_map(|machine| machine.node());
+        let snapshot = node.ok_or("no machine runs")?.ledger().snapshot();
+        let key = secret("validator", whom).public();
+        let (mut its, mut all) = (0, 0);
+        for height in self.judges.height_at(since) + 1..=snapshot.tip().number {
+            let block = snapshot.block(height).map_err(|error| error.to_string())?;
+            let parent =
+                block.as_ref().and_then(|it| it.block.attached.parent_certificate.as_ref());
+            all += u64::from(parent.is_some());
+            its += u64::from(parent.is_some_and(|parent| parent.vote_of(&key).is_none()));
         }
         Ok((its, all))
     }

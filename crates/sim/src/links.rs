@@ -164,10 +164,9 @@ impl Cluster {
         }
         match Message::decode(bytes) {
             Ok(message) => {
-                if let Some(byzantine) = self.byzantine.get_mut(&to) {
-                    byzantine.on_message(&message);
+                if self.byzantine.get_mut(&to).is_none_or(|it| it.hears(&message)) {
+                    self.give(to, Input::Message { peer, message });
                 }
-                self.give(to, Input::Message { peer, message });
             }
             Err(_) => self.blame(to, peer, Offence::Malformed),
         }

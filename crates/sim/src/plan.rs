@@ -200,6 +200,9 @@ pub enum Expect {
     ResumedWithin { since: Millis, within: Millis },
     /// Each honest machine holds what was final so long ago.
     AllWithin(Millis),
+    /// Of the blocks since then so many of a hundred, from the first to the second number, lack
+    /// this validator's signature for the block before them.
+    LeftOut { whom: Id, since: Millis, percent: [u64; 2] },
     /// This one does.
     CaughtUp(Id, Millis),
     /// This one lacks so many blocks or more.

@@ -1,5 +1,7 @@
 //! Named scenarios: faults that an operator fears, and the behaviour that the node owes then.
 
+mod clocks;
+mod coalition;
 mod hostile;
 mod parts;
 mod turns;
@@ -22,7 +24,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 43] = [
+pub const ALL: [Scenario; 45] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -91,17 +93,17 @@ pub const ALL: [Scenario; 43] = [
     Scenario {
         name: "fast-clock",
         about: "one clock is an hour ahead: the chain's time is not",
-        plan: fast_clock,
+        plan: clocks::fast_clock,
     },
     Scenario {
         name: "slow-clock",
         about: "one clock is an hour behind: the others go on, and it follows",
-        plan: slow_clock,
+        plan: clocks::slow_clock,
     },
     Scenario {
         name: "slow-clock-restarts",
         about: "one clock is 6 s behind on an idle chain; each stops cleanly and starts again",
-        plan: slow_clock_restarts,
+        plan: clocks::slow_clock_restarts,
     },
     Scenario {
         name: "inflated-certificates",
@@ -213,6 +215,16 @@ pub const ALL: [Scenario; 43] = [
         name: "clock-a-minute-ahead",
         about: "one votes and proposes in vain: its seat goes",
         plan: turns::clock_a_minute_ahead,
+    },
+    Scenario {
+        name: "coalition",
+        about: "three of ten leave out the signature of one that is away a little: it keeps its seat",
+        plan: coalition::of_three,
+    },
+    Scenario {
+        name: "coalition-of-most",
+        about: "six of ten do so: it goes to jail, and loses no stake",
+        plan: coalition::of_six,
     },
 ];
 
@@ -387,36 +399,6 @@ fn chain_of_links(name: &str, seed: u64) -> SimPlan {
     plan.full_nodes = 1;
     plan.strangers = vec![(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4)];
     plan.expect(39_000, grew(0, 20)).expect(39_000, Expect::AllWithin(Millis(2_000)))
-}
-
-fn fast_clock(name: &str, seed: u64) -> SimPlan {
-    let mut plan = four(name, seed, 40_000);
-    plan.skew_ms.insert(2, 3_600_000);
-    plan.expect(39_000, grew(0, 15))
-        .expect(39_000, Expect::AllWithin(Millis(2_000)))
-        .expect(39_000, Expect::TimeWithin(Millis(10_000)))
-}
-
-fn slow_clock(name: &str, seed: u64) -> SimPlan {
-    let mut plan = four(name, seed, 40_000);
-    plan.skew_ms.insert(2, -3_600_000);
-    plan.expect(39_000, grew(0, 15)).expect(39_000, Expect::AllWithin(Millis(4_000)))
-}
-
-/// A validator so slow gets each block by block sync, while its core waits.
-fn slow_clock_restarts(name: &str, seed: u64) -> SimPlan {
-    let mut plan = SimPlan::quiet(name, seed, 4, Millis(100_000));
-    plan.chain.idle_block_s = 2;
-    // One second beyond what a timestamp may be ahead of the clock.
-    plan.skew_ms.insert(2, -6_000);
-    for turn in 0..8 {
-        let at = 5_300 + turn * 10_700;
-        for id in 0..4 {
-            let at = at + id as u64 * 1_300;
-            plan = plan.outage(id, at, Moment::Stop, at + 700);
-        }
-    }
-    plan.expect(99_000, grew(0, 25)).expect(99_000, Expect::AllWithin(Millis(5_000)))
 }
 
 fn late_joiner(name: &str, seed: u64) -> SimPlan {

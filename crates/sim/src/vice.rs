@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::wire::Id;
+
 /// In what way a machine is dishonest. A random plan picks one of `value_variants`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Vice {
@@ -36,6 +38,10 @@ pub enum Vice {
     /// Two machines keep to the rules, with one validator's key: together they sign two things.
     #[value(skip)]
     Twin,
+    /// Never hears the precommits of one validator, so that its blocks lack that one's signature
+    /// wherever the others' are enough.
+    #[value(skip)]
+    Omitter(Id),
     /// Tells a newcomer of a false snapshot.
     #[value(skip)]
     SnapshotLiar,

@@ -68,4 +68,6 @@ scenarios! {
     absent_to_some: "absent-to-some",
     absent_by_partition: "absent-by-partition",
     clock_a_minute_ahead: "clock-a-minute-ahead",
+    coalition: "coalition",
+    coalition_of_most: "coalition-of-most",
 }
