@@ -7,6 +7,7 @@ use crate::{
     plan::{Act, Expect, Moment, SimPlan},
     random::{self, FaultClass},
     rng::Rng,
+    twins,
     wire::Weather,
 };
 
@@ -22,6 +23,7 @@ impl InjectedBug {
             }
             // A lock matters only where a round fails after some have locked.
             Self::SkipLock => stormy(seed),
+            Self::BlindPrecommit | Self::SecondPrevote | Self::HalfQuorum => twins::plan(seed),
             // These need no fault beside them: the plan is fair but for the bug.
             Self::NoisyWire | Self::StolenKey => random::plan(seed, &[]),
             // Under load, messages would wake the node and hide it.

@@ -9,14 +9,14 @@ use std::{
 use trefoil_crypto::{B256, PeerId};
 use trefoil_ledger::genesis_hash;
 use trefoil_node::{Done, Effects, Event, Input, PeerCommand, RecoveryJob, WorkerJob};
-use trefoil_types::{Admission, Millis, Time};
+use trefoil_types::{Admission, Height, Millis, Time};
 
 use crate::{
     byzantine::ByzantineNode,
     chain,
     coverage::{Coverage, events_of},
     governors::Governors,
-    injected_bug::{InjectedBug, LockSkipper},
+    injected_bug::{BadVoter, InjectedBug},
     judges::Judges,
     machine::{Death, SimMachine, Turn, quietly, secret},
     plan::{Act, Moment, SimPlan},
@@ -70,7 +70,8 @@ pub struct Cluster {
     pub(crate) rng: Rng,
     pub(crate) network: B256,
     pub(crate) byzantine: BTreeMap<Id, ByzantineNode>,
-    pub(crate) skippers: BTreeMap<Id, LockSkipper>,
+    /// On each machine, if the plan's bug is one of votes.
+    pub(crate) bad_voters: Vec<BadVoter>,
     pub(crate) peers: BTreeMap<PeerId, Id>,
     /// When each machine takes its next turn, if one is planned.
     wakes: BTreeMap<Id, Time>,
@@ -106,6 +107,10 @@ impl Cluster {
             let rng = Rng::new(plan.seed, &format!("villain {id}"));
             (id, ByzantineNode::new(vice, secret("validator", id), network, rng))
         };
+        let voters = plan.bug.filter(|bug| InjectedBug::OF_VOTES.contains(bug)).map(|bug| {
+            let keys: Vec<_> = (0..plan.validators).map(|id| secret("validator", id)).collect();
+            vec![BadVoter::new(bug, network, keys); plan.machines()]
+        });
         Self {
             start,
             // Each part has a random stream of its own, by name: one more draw from one of them
@@ -123,7 +128,7 @@ impl Cluster {
             rng: Rng::new(plan.seed, "cluster"),
             network,
             byzantine: plan.vices.iter().map(byzantine).collect(),
-            skippers: BTreeMap::new(),
+            bad_voters: voters.unwrap_or_default(),
             wakes: BTreeMap::new(),
             turns: BTreeMap::new(),
             dialling: BTreeSet::new(),
@@ -138,7 +143,10 @@ impl Cluster {
     /// Runs the plan to its end, or to the first violation.
     pub fn run(&mut self) {
         self.begin();
-        self.run_until(self.start + self.plan.ends, |_| false);
+        self.run_until(self.start + self.plan.ends, Self::is_over);
+        if !self.plan.until.is_none_or(|height| self.is_at(height)) {
+            self.judges.accuse("liveness", format!("not all are at {:?}", self.plan.until));
+        }
         if self.judges.violations.is_empty() {
             for machine in &self.machines {
                 if let Some(node) = machine.node().filter(|_| self.plan.follows_rules(machine.id)) {
@@ -146,6 +154,18 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Whether all that the plan waits for has come.
+    fn is_over(&self) -> bool {
+        self.plan.until.is_some_and(|height| self.is_at(height))
+    }
+
+    /// Whether each honest machine has this block.
+    fn is_at(&self, height: Height) -> bool {
+        let mut honest = self.machines.iter().filter(|machine| self.plan.is_honest(machine.id));
+        honest
+            .all(|machine| machine.node().is_some_and(|node| node.ledger().tip().number >= height))
     }
 
     /// Starts the machines, and the plan's script from this instant.
@@ -311,12 +331,9 @@ impl Cluster {
     /// Gives a machine an input for its next turn.
     pub(crate) fn give(&mut self, id: Id, input: Input) {
         if self.machines[id].is_up() {
-            if let Input::Message { message, .. } = &input
-                && self.plan.bug == Some(InjectedBug::SkipLock)
-            {
-                self.skippers.entry(id).or_default().on_message(message);
-            }
+            let more = self.miscounted(id, &input);
             self.machines[id].push(input);
+            more.into_iter().for_each(|input| self.machines[id].push(input));
             self.settle_wake(id);
         }
     }

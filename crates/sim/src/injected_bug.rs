@@ -1,13 +1,15 @@
 //! Bugs put in on purpose, at the seams between the node and its world, to see
 //! that the judges find them. Nothing of them is in the product's code.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+mod bad_voter;
+
+use std::fmt;
 
 use clap::ValueEnum;
-use trefoil_crypto::{B256, SecretKey};
 use trefoil_ledger::Record;
-use trefoil_types::{ChainSpec, Height, Message, Round, Vote, VoteKind};
+use trefoil_types::ChainSpec;
 
+pub use self::bad_voter::BadVoter;
 use crate::value_name::name_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,9 +40,19 @@ pub enum InjectedBug {
     LostLane,
     /// Somebody else signs with an honest validator's key.
     StolenKey,
+    /// A validator precommits what was proposed, whether a quorum prevoted for it or not.
+    BlindPrecommit,
+    /// A validator prevotes for a second proposal of a round, too.
+    SecondPrevote,
+    /// Half of the validators pass for a quorum.
+    HalfQuorum,
 }
 
 impl InjectedBug {
+    /// The bugs of validators' votes, which schedules of twins must find.
+    pub const OF_VOTES: [Self; 4] =
+        [Self::SkipLock, Self::BlindPrecommit, Self::SecondPrevote, Self::HalfQuorum];
+
     /// Spoils the journal's records for a restart.
     pub fn spoil_records(self, spec: &ChainSpec, records: &mut Vec<Record>) {
         let decided = |record: &Record| matches!(record, Record::Decided(_));
@@ -63,45 +75,6 @@ impl InjectedBug {
             }
             _ => {}
         }
-    }
-}
-
-/// The validator that ignores its lock: it prevotes for the proposal where the honest node
-/// under it prevotes for none.
-#[derive(Debug, Default)]
-pub struct LockSkipper {
-    proposed: BTreeMap<(Height, Round), B256>,
-    /// Its prevote of each round, so that it repeats the same.
-    voted: BTreeMap<(Height, Round), Option<B256>>,
-}
-
-impl LockSkipper {
-    /// Notes a proposal that reached the machine.
-    pub fn on_message(&mut self, message: &Message) {
-        if let Message::Proposal(proposed) = message {
-            let p = &proposed.proposal;
-            self.proposed.entry((p.height, p.round)).or_insert(p.block);
-        }
-    }
-
-    /// Replaces a prevote of the node of `key`; any other message stays.
-    pub fn alter(
-        &mut self,
-        key: &SecretKey,
-        network: &B256,
-        message: Arc<Message>,
-    ) -> Arc<Message> {
-        let Message::Vote(vote) = &*message else { return message };
-        if vote.validator != key.public() || vote.kind != VoteKind::Prevote {
-            return message;
-        }
-        let place = (vote.height, vote.round);
-        // It repeats its first vote. The judge of double signatures would find a second vote in
-        // a round, and this bug is for the judge of locks.
-        let wish = vote.block.or_else(|| self.proposed.get(&place).copied());
-        let block = *self.voted.entry(place).or_insert(wish);
-        let Vote { kind, height, round, .. } = *vote;
-        Arc::new(Message::Vote(Vote::sign(key, network, kind, height, round, block)))
     }
 }
 

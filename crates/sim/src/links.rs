@@ -16,7 +16,12 @@ use crate::{
 
 impl Cluster {
     pub(crate) fn send(&mut self, from: Id, to: &To, message: Arc<Message>) {
-        let message = self.skip_lock(from, message);
+        for message in self.misvoted(from, message) {
+            self.speak(from, to, message);
+        }
+    }
+
+    fn speak(&mut self, from: Id, to: &To, message: Arc<Message>) {
         let targets: Vec<Id> = match to {
             To::Peer(peer) => self.peers.get(peer).copied().into_iter().collect(),
             To::AllBut(except) => {
@@ -122,16 +127,29 @@ impl Cluster {
         }
     }
 
-    fn skip_lock(&mut self, id: Id, message: Arc<Message>) -> Arc<Message> {
-        match (self.skippers.get_mut(&id), self.machines[id].keys.first()) {
-            (Some(skipper), Some(key)) => skipper.alter(key, &self.network, message),
-            _ => message,
+    /// What a machine says in place of its node's message, if it has a bug in its votes.
+    fn misvoted(&mut self, id: Id, message: Arc<Message>) -> Vec<Arc<Message>> {
+        match (self.bad_voters.get_mut(id), self.machines[id].keys.first()) {
+            (Some(voter), Some(key)) => voter.says(key, message),
+            _ => vec![message],
         }
     }
 
-    /// Whether a test takes a message from a connection.
+    /// What a machine's node hears besides an input, if it has such a bug.
+    pub(crate) fn miscounted(&mut self, id: Id, input: &Input) -> Vec<Input> {
+        let (Some(voter), Input::Message { peer, message }) = (self.bad_voters.get_mut(id), input)
+        else {
+            return vec![];
+        };
+        let more = voter.hears(message);
+        more.into_iter().map(|message| Input::Message { peer: *peer, message }).collect()
+    }
+
+    /// Whether a test or a partition takes a message from a connection.
     fn is_lost(&mut self, from: Id, to: Id, message: &Message) -> bool {
-        self.wire.session(from, to).is_some() && (self.loss)(from, to, message)
+        let partitions = &mut self.plan.partitions;
+        self.wire.session(from, to).is_some()
+            && ((self.loss)(from, to, message) || partitions.takes(self.now, from, to, message))
     }
 
     fn transmit(&mut self, from: Id, to: Id, lane: Lane, bytes: &Arc<Vec<u8>>) {

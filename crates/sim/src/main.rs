@@ -12,7 +12,7 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use trefoil_sim::{
-    FaultClass, InjectedBug, RunResult, SimPlan, name_of, random, run, run_twice, scenario,
+    FaultClass, InjectedBug, RunResult, SimPlan, name_of, random, run, run_twice, scenario, twins,
 };
 
 /// Runs clusters of the whole node in virtual time, under faults, before judges.
@@ -33,6 +33,10 @@ struct Args {
     /// slow, byzantine.
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = fault)]
     faults: Option<Vec<FaultClass>>,
+    /// Schedules of twins instead: validators that run on two machines each, and a partition in
+    /// each step.
+    #[arg(long)]
+    twins: bool,
     /// Run a named scenario (see --list), or `all`.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
@@ -114,6 +118,10 @@ fn plans(args: &Args) -> Result<Vec<SimPlan>, String> {
         let found = found.ok_or_else(|| format!("no scenario is called {name:?}; see --list"))?;
         return Ok(vec![found.plan(seed)]);
     }
+    if args.twins {
+        let schedule = |seed| SimPlan { bug: args.plant, ..twins::plan(seed) };
+        return Ok(seeds.map(schedule).collect());
+    }
     if let Some(plant) = args.plant {
         return Ok(seeds.map(|seed| plant.plan(seed)).collect());
     }
@@ -141,7 +149,9 @@ fn run_all(plans: &[SimPlan], args: &Args) -> usize {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(plan) = plans.get(at) else { break };
-                    let verdict = run_twice(plan.clone());
+                    // Of twins there are thousands; `tests/twins.rs` compares some with themselves.
+                    let run = if args.twins { |plan| run(plan, false) } else { run_twice };
+                    let verdict = run(plan.clone());
                     for (what, times) in &verdict.coverage {
                         *seen.lock().expect("no panics here").entry(what).or_default() += times;
                     }
@@ -169,11 +179,12 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     let title = format!("{} {}", plan.name, plan.seed);
     let size = format!("{height} blocks, {txs} transactions, {steps} steps");
     let Some(violation) = violation else {
-        if plan.name != "random" {
+        if plan.name != "random" && !args.twins {
             println!("{title}: passed, {size}");
         }
         return true;
     };
+    let twins = if args.twins { " --twins" } else { "" };
     let how = match (&args.scenario, &args.plant, &args.faults) {
         (Some(_), _, _) => format!(" --scenario {}", plan.name),
         (_, Some(plant), _) => format!(" --plant {plant}"),
@@ -185,6 +196,6 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     println!("{title}: FAILED after {size}");
     println!("  {violation}");
     println!("  {} validators, {} full nodes, {:?}", plan.validators, plan.full_nodes, plan.vices);
-    println!("  see it: trefoil-sim {}{how} --trace", plan.seed);
+    println!("  see it: trefoil-sim {}{twins}{how} --trace", plan.seed);
     false
 }

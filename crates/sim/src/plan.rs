@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_mempool::MempoolLimits;
-use trefoil_types::{Kind, Millis};
+use trefoil_types::{Height, Kind, Millis};
 
 use crate::{
     injected_bug::InjectedBug,
+    step_partitions::StepPartitions,
     uplink::UplinkRate,
     vice::Vice,
     wire::{Id, Weather},
@@ -58,6 +59,9 @@ pub struct SimPlan {
     /// The longest that a worker takes for a job.
     pub workers_max: Millis,
     pub script: Vec<(Millis, Act)>,
+    pub partitions: StepPartitions,
+    /// The run is over when each honest machine has this block, as each must before it ends.
+    pub until: Option<Height>,
     /// The last instant.
     pub ends: Millis,
     /// A bug put in on purpose, to see that it is found.
@@ -196,13 +200,13 @@ pub enum Expect {
     Paced { calm: [Millis; 2], since: Millis },
     /// Of the blocks since then this validator proposed at least so many of a hundred.
     Proposes { by: Id, since: Millis, percent: u64 },
+    /// Of the blocks since then so many of a hundred, from the first to the second number, lack
+    /// this validator's signature for the block before them.
+    LeftOut { whom: Id, since: Millis, percent: [u64; 2] },
     /// The first new block after `since` came within so long.
     ResumedWithin { since: Millis, within: Millis },
     /// Each honest machine holds what was final so long ago.
     AllWithin(Millis),
-    /// Of the blocks since then so many of a hundred, from the first to the second number, lack
-    /// this validator's signature for the block before them.
-    LeftOut { whom: Id, since: Millis, percent: [u64; 2] },
     /// This one does.
     CaughtUp(Id, Millis),
     /// This one lacks so many blocks or more.
