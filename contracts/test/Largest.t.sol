@@ -170,6 +170,40 @@ contract LargestTest is GovernanceBase {
         same("one left", gov.validators().length, 1);
     }
 
+    /// One that stays and many that leave, as many that are to come, the last decided first to happen: for each that
+    /// is convicted all that is to come must be looked at.
+    function testConvictingWhereNoneStays() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(1);
+        f.nodes = new IGovernance.Node[](128);
+        for (uint32 i = 0; i < 128; i++) {
+            f.nodes[i] = IGovernance.Node(
+                peer(i), 1, IGovernance.Role.Validator, false, validatorKey(i), i == 0 ? 10_000 : 1, account(9), 1, 0
+            );
+        }
+        foundWith(f);
+        nextBlock();
+        for (uint32 i = 1; i < 127; i++) {
+            decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (4000 - 3 * i)));
+            decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(i))));
+            decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (9000 - 3 * i)));
+            uint32 n = 127 + i;
+            decide(abi.encodeCall(ValidatorActions.addValidator, (peer(n), 1, validatorKey(n), 1, account(9))));
+            nextBlock();
+        }
+        // One leaves when the first of those has come.
+        decide(abi.encodeCall(ValidatorActions.setValidatorDelay, (9990)));
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(127))));
+        bytes32[] memory convicted = new bytes32[](16);
+        for (uint32 i = 0; i < 16; i++) {
+            convicted[i] = validatorKey(i);
+        }
+        vm.roll(block.number + 1);
+        within("gas to open", cost(NODE, abi.encodeCall(gov.open, (new bytes32[](0), convicted))), 132_000_000);
+        same("the others go on", gov.validators().length, 112);
+    }
+
     function testReadingOrganisationsAndNodes() public {
         startLargest();
         within("organisations", cost(NODE, abi.encodeCall(gov.organisations, (0, 500))), 9_100_000);

@@ -96,6 +96,18 @@ pub(crate) fn opening_calls(
     governing.into_iter().chain(beacon).chain(history)
 }
 
+/// A system call as the EVM takes it.
+pub(crate) fn system_tx(contract: Address, data: Bytes) -> TxEnv {
+    let governing = contract == GOVERNING_CONTRACT;
+    TxEnv {
+        caller: SYSTEM_ADDRESS,
+        kind: TxKind::Call(contract),
+        data,
+        gas_limit: if governing { governance::NODE_CALL_GAS } else { SYSTEM_CALL_GAS },
+        ..Default::default()
+    }
+}
+
 /// One block being executed, transaction by transaction.
 #[derive(Debug)]
 pub struct BlockRun<'a, S: StateReader, I = ()> {
@@ -319,16 +331,11 @@ impl<'a, S: StateReader, I> BlockRun<'a, S, I> {
         contract: Address,
         data: Bytes,
     ) -> Result<ExecutionResult, BlockFault> {
-        let env = TxEnv {
-            caller: SYSTEM_ADDRESS,
-            kind: TxKind::Call(contract),
-            data,
-            gas_limit: SYSTEM_CALL_GAS,
-            ..Default::default()
-        };
-        self.machine.system_call(env).map_err(|fault| match TxFault::from(fault) {
-            TxFault::Ledger(error) => BlockFault::Ledger(error),
-            rule => BlockFault::Rule(rule.to_string()),
+        self.machine.system_call(system_tx(contract, data)).map_err(|fault| {
+            match TxFault::from(fault) {
+                TxFault::Ledger(error) => BlockFault::Ledger(error),
+                rule => BlockFault::Rule(rule.to_string()),
+            }
         })
     }
 }

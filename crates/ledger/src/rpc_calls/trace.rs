@@ -14,9 +14,10 @@ use alloy_rpc_types_trace::geth::{
     GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingOptions, GethTrace,
 };
 use revm::{
-    DatabaseCommit, ExecuteEvm, InspectEvm, MainBuilder, MainContext, SystemCallEvm,
+    DatabaseCommit, ExecuteEvm, InspectEvm, MainBuilder, MainContext,
     context::{Context, result::EVMError},
     database::CacheDB,
+    handler::{Handler, MainnetHandler},
     inspector::NoOpInspector,
 };
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
@@ -29,7 +30,7 @@ use crate::{
     evm::{EvmFault, StateRef},
     governance,
     rpc_calls::governed_at,
-    run::{opening_calls, tx_env},
+    run::{opening_calls, system_tx, tx_env},
 };
 
 /// Why there is no trace.
@@ -182,8 +183,10 @@ fn replay<S: StateReader>(
     let governing = governance::opening(parent.spec, parent.turns, &block.attached);
     // The system calls too: they change the state that the first transaction sees.
     for (contract, input) in opening_calls(&rules, &block.header, Some(governing)) {
-        let opened = evm.system_call(contract, input)?;
-        evm.ctx.journaled_state.database.commit(opened.state);
+        evm.ctx.tx = system_tx(contract, input);
+        MainnetHandler::<_, EvmFault, _>::default().run_system_call(&mut evm)?;
+        let opened = evm.finalize();
+        evm.ctx.journaled_state.database.commit(opened);
     }
     let mut traces = Vec::new();
     let last = only.unwrap_or(usize::MAX);
