@@ -3,6 +3,7 @@ use std::sync::Arc;
 use alloy_primitives::{B256, Bytes, TxKind, U160, U256, address, b256, bytes, hex};
 use alloy_sol_types::{SolCall as _, SolError as _};
 use axum::{Json, Router, routing::post};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use trefoil_os::keystore::SealingKey;
@@ -191,22 +192,43 @@ fn an_action_is_said_in_words() {
     }
 }
 
-proptest::proptest! {
-    /// Anyone may propose any bytes.
+/// Words at the limits of types, offsets and lengths, and of text.
+fn word() -> impl Strategy<Value = [u8; 32]> {
+    let number = |n: u64| U256::from(n).to_be_bytes::<32>();
+    let small = (0u64..12).prop_map(move |n| number(32 * n));
+    let edges = [0, 1, 2, 16_384, u64::MAX].map(number);
+    let edges = proptest::sample::select([edges.as_slice(), &[[0xff; 32]]].concat());
+    prop_oneof![small, edges, proptest::array::uniform32(proptest::num::u8::ANY)]
+}
+
+proptest! {
+    /// Anyone may propose any bytes, and no terminal obeys them.
     #[test]
     fn any_bytes_have_words(
-        call in 0usize..4,
-        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        selector in proptest::sample::select(GovernanceActionsCalls::SELECTORS),
+        words_of_it in proptest::collection::vec(word(), 0..12),
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
     ) {
-        let selector = [
-            addOrganisationCall::SELECTOR,
-            setPermissionsCall::SELECTOR,
-            scheduleForkCall::SELECTOR,
-            [0; 4],
-        ][call];
-        let action = [selector.as_slice(), &bytes].concat();
-        proptest::prop_assert!(!words(&action, &organisations()).is_empty());
-        proptest::prop_assert!(!revert_reason(&action).is_empty());
+        let action = [selector.as_slice(), words_of_it.as_flattened(), &bytes].concat();
+        let text = words(&action, &organisations());
+        prop_assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
+        prop_assert!(!revert_reason(&action).is_empty());
+    }
+
+    /// Names are not judged before an action runs.
+    #[test]
+    fn a_name_in_an_action_is_no_command_to_a_terminal(name in any::<String>()) {
+        let (keys, threshold, height) = (vec![], 1, 900);
+        let actions = [
+            addOrganisationCall { name: name.clone(), threshold, keys, caKeys: vec![] }.abi_encode(),
+            scheduleForkCall { name: name.clone(), height }.abi_encode(),
+            cancelForkCall { name: name.clone() }.abi_encode(),
+            setParameterCall { name, value: 7, from: 0 }.abi_encode(),
+        ];
+        for action in actions {
+            let text = words(&action, &organisations());
+            prop_assert!(!text.contains(char::is_control), "{text:?}");
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn known(
     Ok(match call {
         A::addOrganisation(a) => format!(
             "add organisation {}: {}; CA keys {}",
-            a.name,
+            shown(&a.name),
             keys(a.threshold, &a.keys),
             list(&a.caKeys)
         ),
@@ -112,21 +112,21 @@ fn known(
         ),
         A::scheduleFork(a) => format!(
             "the rules of {} hold from height {}{}",
-            a.name,
+            shown(&a.name),
             a.height,
             stop_before(Fork::from_str(&a.name).is_ok(), a.height)
         ),
         A::setParameter(a) if a.value == 0 => {
-            format!("{} is what the rule set says, {}", a.name, after_notice(a.from))
+            format!("{} is what the rule set says, {}", shown(&a.name), after_notice(a.from))
         }
         A::setParameter(a) => format!(
             "{} is {}, {}{}",
-            a.name,
+            shown(&a.name),
             a.value,
             after_notice(a.from),
             stop_before(Parameter::of_name(&a.name).is_some(), a.from)
         ),
-        A::cancelFork(a) => format!("call off the rules of {}", a.name),
+        A::cancelFork(a) => format!("call off the rules of {}", shown(&a.name)),
         A::prove(_)
         | A::acceptSeat(_)
         | A::recover(_)
@@ -160,6 +160,12 @@ fn known(
         A::SERIALS_MAX(_) => return Err("SERIALS_MAX"),
         A::standby(_) => return Err("standby"),
     })
+}
+
+// Attack: a name with control characters, by which an approver's terminal shows another action.
+/// A name as it stands in calldata, which the contract has not judged yet.
+fn shown(name: &str) -> impl std::fmt::Display {
+    name.escape_debug()
 }
 
 /// `2 of 3 keys (0x…, 0x…, 0x…)`.
