@@ -22,6 +22,9 @@ contract GovernanceActions is OrganisationActions {
             _existing(i + 1);
             _replaceRecoveryKey(i + 1, f.recoveryKeys[i]);
         }
+        for (uint32 i = 0; i < f.senders.length; i++) {
+            _replace(_existing(i + 1).senders, f.senders[i]);
+        }
     }
 
     fallback(bytes calldata action) external returns (bytes memory) {

@@ -113,6 +113,10 @@ interface IGovernance is IMembership {
         address[] deployers;
         /// Of the organisations in their order; 0: none.
         address[] recoveryKeys;
+        /// By organisation: accounts that may send for it whatever is listed, since its keys are contracts.
+        address[][] senders;
+        /// They hold from genesis on; `from` is not looked at.
+        Parameter[] parameters;
     }
 
     // Lists, in pages: at most `count` from index `from` on, fewer at the end.

@@ -87,7 +87,6 @@ abstract contract RuleActions is Acting, Reach {
         _changed();
     }
 
-    /// After the organisations: a list must not shut out those who can change it.
     /// `name` has `value` from height `from` on (0: the soonest), `FORK_NOTICE` blocks ahead at least; value 0: what
     /// the rule set says. What was to come of it is called off. A name that this contract does not know is a
     /// later program's: that one knows its bounds, and programs that do not know it stop before `from`.
@@ -116,12 +115,19 @@ abstract contract RuleActions is Acting, Reach {
         _changed();
     }
 
+    /// After the organisations: a list must not shut out those who can change it.
     function _foundRules(IGovernance.Founding memory f) internal {
         _foundPermissions(f.accounts, f.deployers);
         if (f.settings.accountsListed) _requireCouldSend(f.settings.minBaseFee);
         _change(f.settings);
         for (uint256 i = 0; i < f.forks.length; i++) {
             _schedule(f.forks[i].name, f.forks[i].height);
+        }
+        for (uint256 i = 0; i < f.parameters.length; i++) {
+            bytes32 name = Names.pack(f.parameters[i].name);
+            _checkParameter(name, f.parameters[i].value);
+            _nameParameter(name);
+            _values[name].push(Value(f.parameters[i].value, 0));
         }
     }
 

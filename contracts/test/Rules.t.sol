@@ -226,6 +226,42 @@ contract RulesTest is GovernanceBase {
         same("but for a governance key's right to send", gov.permissions(govKey(1, 0)), 1);
     }
 
+    function testSendersAndParametersHoldFromGenesis() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(2);
+        f.settings.accountsListed = true;
+        f.senders = new address[][](2);
+        f.senders[1] = new address[](1);
+        f.senders[1][0] = account(55);
+        f.parameters = new IGovernance.Parameter[](2);
+        f.parameters[0] = IGovernance.Parameter("code-size", 40_000, 0);
+        f.parameters[1] = IGovernance.Parameter("tx-gas", 20_000_000, 0);
+        foundWith(f);
+        same("sends", gov.permissions(account(55)), 1);
+        same("for the second", gov.senders(2).length, 1);
+        same("and nobody for the first", gov.senders(1).length, 0);
+        IGovernance.Parameter[] memory all = gov.parameters();
+        same("both", all.length, 2);
+        same("the size of code", all[0].value, 40_000);
+        same("the gas of a transaction", all[1].value, 20_000_000);
+        same("from genesis on", all[1].from, 0);
+        nextBlock();
+        decide(parameter("tx-gas", 0, 0));
+        same("and a vote ends it", gov.parameters().length, 3);
+        refused(parameter("tx-gas", 0, 0), abi.encodePacked(NothingToChange.selector));
+    }
+
+    function testNoNetworkIsFoundedWithAParameterOutOfRange() public {
+        place();
+        vm.roll(0);
+        IGovernance.Founding memory f = founding(1);
+        f.parameters = new IGovernance.Parameter[](1);
+        f.parameters[0] = IGovernance.Parameter("code-size", 100_000, 0);
+        vm.expectRevert(abi.encodeWithSelector(OutOfRange.selector, "code-size", 100_000, 24_576, 65_536));
+        foundWith(f);
+    }
+
     function testNoNetworkIsFoundedWhoseListShutsItsOrganisationsOut() public {
         place();
         vm.roll(0);

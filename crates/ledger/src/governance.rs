@@ -20,7 +20,7 @@ use revm::{
 use trefoil_types::{
     Address, Attached, B256, ChainSpec, Header, Height, Members, PublicKey, Turns, ValidatorSet,
     keccak256,
-    spec::{Fork, Forks, GOVERNING_CONTRACT, fork_at},
+    spec::{Fork, Forks, GOVERNING_CONTRACT, Parameter, fork_at},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     fault::TxFault,
 };
 
-pub use parameters::{Parameter, Parameters};
+pub use parameters::Parameters;
 
 sol!("../../contracts/src/IMembership.sol");
 sol!("../../contracts/src/IGovernance.sol");

@@ -49,7 +49,7 @@ pub use error::LedgerError;
 pub use execute::{EthereumBlock, Parent, execute, execute_ethereum};
 pub use fault::{BlockError, ExecuteError};
 pub use genesis::genesis_hash;
-pub use governance::{ChainSettings, Governed, Parameter, Parameters, Permissions};
+pub use governance::{ChainSettings, Governed, Parameters, Permissions};
 pub use header::{Draft, next_base_fee, transactions_root};
 pub use history::{History, PROOFS_WINDOW};
 pub use journal::{Journal, JournalError, Record, Recovered};

@@ -51,6 +51,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         keys: vec![governors::address(id)],
         recovery_key: None,
         ca_keys: vec![secret("ca", id).public()],
+        senders: vec![],
     };
     let account = |(address, balance)| {
         (address, GenesisAccount { balance: U256::from(balance), ..Default::default() })
@@ -75,6 +76,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         // Epochs so short that a run sees several.
         accounts: None,
         deployers: None,
+        parameters: Default::default(),
         staking: (!members).then(|| Staking {
             epoch_blocks: 10,
             window_blocks: 40,

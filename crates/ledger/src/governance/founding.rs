@@ -9,7 +9,7 @@ use trefoil_types::{
     Address, B256, ChainSpec, Header, Height, PublicKey,
     spec::{
         ACCOUNT_ACTIONS, CHAIN_ACTIONS, CONTENT_REGISTRY, ED25519_VERIFIER, Fork,
-        FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT,
+        FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Parameter,
     },
 };
 
@@ -132,7 +132,13 @@ fn founding(spec: &ChainSpec) -> IGovernance::Founding {
         accounts: spec.accounts.clone().unwrap_or_default(),
         deployers: spec.deployers.clone().unwrap_or_default(),
         recoveryKeys: spec.organisations.iter().map(recovery_key).collect(),
+        senders: spec.organisations.iter().map(|o| o.senders.clone()).collect(),
+        parameters: spec.parameters.iter().map(parameter).collect(),
     }
+}
+
+fn parameter((parameter, value): (&Parameter, &u64)) -> IGovernance::Parameter {
+    IGovernance::Parameter { name: parameter.name().into(), value: *value, from: 0 }
 }
 
 /// Organisations are numbered from 1 in the order of the specification.

@@ -87,6 +87,7 @@ fn spec() -> ChainSpec {
             keys: vec![address(OWNER)],
             recovery_key: None,
             ca_keys: vec![key(200)],
+            senders: vec![],
         }],
         validators: vec![validator(1), validator(2)],
         alloc: [OWNER, STRANGER].map(|byte| (address(byte), rich.clone())).into(),

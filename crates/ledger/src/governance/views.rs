@@ -6,12 +6,12 @@ use alloy_primitives::U256;
 use trefoil_crypto::{Role, Serial};
 use trefoil_types::{
     Address, B256, CaKey, ChainSpec, Header, Height, MemberNode, Members, Organisation, PeerId,
-    PublicKey, Validator, ValidatorSet, members::OrganisationStatus, spec::Forks,
+    PublicKey, Validator, ValidatorSet,
+    members::OrganisationStatus,
+    spec::{Forks, Parameter},
 };
 
-use super::{
-    ChainSettings, Governed, GoverningContract, IGovernance, IMembership, Parameter, Parameters,
-};
+use super::{ChainSettings, Governed, GoverningContract, IGovernance, IMembership, Parameters};
 use crate::{LedgerError, StateReader};
 
 fn broken(what: impl Into<String>) -> LedgerError {

@@ -63,6 +63,7 @@ fn spec() -> Arc<ChainSpec> {
             keys: vec![address(OWNER)],
             recovery_key: None,
             ca_keys: vec![secret(200).public()],
+            senders: vec![],
         }],
         validators: vec![validator(1), validator(2)],
         alloc: [(address(OWNER), rich)].into(),

@@ -34,6 +34,7 @@ pub fn spec(base_fee: u64) -> ChainSpec {
         snapshot_every: 1_024,
         accounts: None,
         deployers: None,
+        parameters: Default::default(),
         staking: None,
         organisations: vec![],
         forks: [(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)].into(),

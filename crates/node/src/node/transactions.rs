@@ -1,11 +1,10 @@
 //! Transactions from wallets and peers on their way into the pool and on to other peers.
 
 use alloy_primitives::{Bytes, KECCAK256_EMPTY};
-use trefoil_ledger::Parameter;
 use trefoil_mempool::{MempoolError, SenderState, TxRules};
 use trefoil_types::{
     Address, B256, Offence, PeerId, Time, Transaction, TxError, message_rule as rules,
-    spec::fork_at,
+    spec::{Parameter, fork_at},
 };
 
 use crate::{

@@ -115,6 +115,7 @@ fn spec() -> ChainSpec {
         snapshot_every: 1_024,
         accounts: None,
         deployers: None,
+        parameters: Default::default(),
         staking: None,
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: vec![FoundingOrganisation {
@@ -123,6 +124,7 @@ fn spec() -> ChainSpec {
             keys: vec![SENDER],
             recovery_key: None,
             ca_keys: vec![key(7)],
+            senders: vec![],
         }],
         validators: vec![FoundingValidator {
             key: key(1),

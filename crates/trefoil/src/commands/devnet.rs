@@ -194,6 +194,7 @@ impl DevnetArgs {
         let party = |(index, account): (usize, &DevAccount)| Party {
             name: format!("org-{}", index + 1),
             accounts: vec![account.address],
+            senders: vec![],
         };
         accounts.iter().take(count).enumerate().map(party).collect()
     }
@@ -229,6 +230,7 @@ impl DevnetArgs {
             organisations: self.organisations(founders.len(), accounts),
             accounts: None,
             deployers: None,
+            parameters: Default::default(),
             funds: accounts.iter().map(|account| (account.address, ether)).collect(),
         };
         // Encrypted all the same: a node opens its keys in one way only.

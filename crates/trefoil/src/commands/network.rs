@@ -20,7 +20,7 @@ use trefoil_os::{
 };
 use trefoil_types::{
     Address, Kind, PeerId,
-    spec::{Staking, default_snapshot_every},
+    spec::{Parameter, Staking, default_snapshot_every},
 };
 
 use super::{
@@ -90,7 +90,23 @@ fn party(text: &str) -> Result<Party, String> {
     let (name, accounts) = text.split_once('=').unwrap_or((text, ""));
     let name = arguments::name(name)?;
     let accounts = accounts.split(',').filter(|text| !text.is_empty()).map(arguments::account);
-    Ok(Party { name, accounts: accounts.collect::<Result<_, _>>()? })
+    Ok(Party { name, accounts: accounts.collect::<Result<_, _>>()?, senders: vec![] })
+}
+
+/// Accounts that may send for an organisation, written `NAME=ADDRESS,…`.
+fn senders(text: &str) -> Result<(String, AccountList), String> {
+    let (name, accounts) = text.split_once('=').ok_or("write NAME=ADDRESS,…")?;
+    Ok((arguments::name(name)?, account_list(accounts)?))
+}
+
+/// A number that nodes act on, written `NAME=VALUE`.
+fn parameter(text: &str) -> Result<(Parameter, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let known = Parameter::ALL.map(Parameter::name).join(", ");
+    let parameter = Parameter::of_name(name)
+        .ok_or_else(|| format!("this program knows no parameter {name:?}; use one of {known}"))?;
+    let value = value.parse().map_err(|_| format!("{value:?} is no number"))?;
+    Ok((parameter, value))
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +144,13 @@ pub struct FoundArgs {
     /// those of all
     #[arg(long, value_name = "ADDRESS,…", value_parser = account_list)]
     deployers: Option<AccountList>,
+    /// Accounts that may send for an organisation whatever is listed, since those that vote for it are contracts
+    #[arg(long, value_name = "NAME=ADDRESS,…", value_parser = senders, conflicts_with = "declarations")]
+    senders: Vec<(String, AccountList)>,
+    /// A number that nodes act on from genesis on, until a vote changes it: code-size (bytes of a contract),
+    /// tx-gas (gas of a transaction)
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(Parameter, u64)>,
     /// First base fee in wei; 0: nobody ever pays for gas
     #[arg(long, value_name = "WEI", default_value_t = founding::BASE_FEE)]
     base_fee: u64,
@@ -172,7 +195,14 @@ impl FoundArgs {
         if !self.declarations.is_empty() {
             return self.found_declared();
         }
-        let organisations = self.organisations()?;
+        let mut organisations = self.organisations()?;
+        for (name, AccountList(senders)) in &self.senders {
+            let party = organisations.iter_mut().find(|party| party.name == *name).or_cure(
+                format!("--senders names {name}, which is no founding organisation"),
+                "name one of those of --org",
+            )?;
+            party.senders.extend(senders);
+        }
         let founders = self.founders(&organisations)?;
         let password = self.password.source().choose("the founders' keys")?;
         let plan = self.plan(organisations)?;
@@ -203,6 +233,7 @@ impl FoundArgs {
             organisations,
             accounts: self.accounts.clone().map(|list| list.0),
             deployers: self.deployers.clone().map(|list| list.0),
+            parameters: self.parameters.iter().cloned().collect(),
             funds: self.funds.iter().copied().collect(),
         })
     }
@@ -280,7 +311,7 @@ impl FoundArgs {
                 "give it once: others are voted in later; or found a consortium",
             ),
             Kind::Private if count == 0 => {
-                Ok(vec![Party { name: self.name.clone(), accounts: vec![] }])
+                Ok(vec![Party { name: self.name.clone(), accounts: vec![], senders: vec![] }])
             }
             Kind::Consortium if count == 0 => {
                 wrong("a consortium has organisations".into(), "give --org NAME for each of them")

@@ -4,8 +4,10 @@
 use alloy_primitives::U256;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use trefoil_ledger::Parameter;
-use trefoil_types::{Address, spec::Fork};
+use trefoil_types::{
+    Address,
+    spec::{Fork, Parameter},
+};
 
 use super::{
     arguments::{OnOff, Quorum, account, name, quorum},

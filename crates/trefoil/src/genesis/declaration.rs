@@ -149,6 +149,7 @@ impl Declaration {
             keys: self.keys.clone(),
             recovery_key: self.recovery_key,
             ca_keys: self.ca_keys.iter().map(|proof| proof.key).collect(),
+            senders: vec![],
         }
     }
 

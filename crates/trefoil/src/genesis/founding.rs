@@ -26,7 +26,7 @@ use trefoil_os::{
 };
 use trefoil_types::{
     Address, ChainSpec, Kind, PeerId,
-    spec::{self, Fork, FoundingValidator},
+    spec::{self, Fork, FoundingValidator, Parameter},
 };
 use zeroize::Zeroizing;
 
@@ -64,6 +64,8 @@ pub struct FoundingPlan {
     pub accounts: Option<Vec<Address>>,
     /// Only these may deploy; `None`: all.
     pub deployers: Option<Vec<Address>>,
+    /// Parameters that hold from genesis on.
+    pub parameters: BTreeMap<Parameter, u64>,
     /// The accounts' balances at genesis, in wei.
     pub funds: BTreeMap<Address, U256>,
 }
@@ -74,6 +76,8 @@ pub struct Party {
     pub name: String,
     /// The accounts that vote for it, each alone; none: one is made.
     pub accounts: Vec<Address>,
+    /// Accounts that may send for it whatever the lists say.
+    pub senders: Vec<Address>,
 }
 
 /// One of the first validators.
@@ -220,9 +224,11 @@ fn organise(
         [] => vec![make_account(first, secrets)],
         named => named.to_vec(),
     };
-    let (name, ca_keys) = (party.name.clone(), vec![ca.public()]);
-    let recovery_key = None;
-    (spec::FoundingOrganisation { name, threshold: 1, keys, recovery_key, ca_keys }, Ca::Key(ca))
+    let Party { name, senders, .. } = party.clone();
+    let (ca_keys, recovery_key) = (vec![ca.public()], None);
+    let organisation =
+        spec::FoundingOrganisation { name, threshold: 1, keys, recovery_key, ca_keys, senders };
+    (organisation, Ca::Key(ca))
 }
 
 /// A new Ed25519 key for a founder to hold.
@@ -265,6 +271,7 @@ fn spec(
         snapshot_every: plan.snapshot_every,
         accounts: plan.accounts.clone(),
         deployers: plan.deployers.clone(),
+        parameters: plan.parameters.clone(),
         staking: (!plan.kind.has_members()).then(spec::Staking::default),
         forks: Fork::ALL.into_iter().map(|fork| (fork, 0)).collect(),
         organisations,

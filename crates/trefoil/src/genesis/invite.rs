@@ -134,6 +134,7 @@ mod tests {
             snapshot_every: 1_024,
             accounts: None,
             deployers: None,
+            parameters: Default::default(),
             staking: None,
             forks: BTreeMap::from([(Fork::Cancun, 0)]),
             organisations: vec![FoundingOrganisation {
@@ -142,6 +143,7 @@ mod tests {
                 keys: vec![Address::repeat_byte(1)],
                 recovery_key: None,
                 ca_keys: vec![key(5)],
+                senders: vec![],
             }],
             validators: vec![FoundingValidator {
                 key: key(3),

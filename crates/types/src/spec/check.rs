@@ -11,7 +11,7 @@ use trefoil_crypto::Address;
 use super::{
     ACCOUNT_ACTIONS, CHAIN_ACTIONS, CONTENT_REGISTRY, ChainSpec, ED25519_VERIFIER, Fork,
     FoundingOrganisation, FoundingValidator, GOVERNING_ACTIONS, GOVERNING_CONTRACT, Kind,
-    SpecError, Staking,
+    Parameter, SpecError, Staking,
 };
 use crate::limits;
 
@@ -27,7 +27,7 @@ const PROBATION_SEATS: usize = 8;
 const SEATS_MAX: usize = limits::VALIDATORS_MAX - PROBATION_SEATS;
 
 /// Refuses unless `sound`.
-fn require(
+pub(super) fn require(
     sound: bool,
     key: &'static str,
     got: impl Display,
@@ -164,6 +164,8 @@ impl ChainSpec {
             let cure = "give each validator an owner of its own";
             require(false, "validators.owner", format!("{owner} twice"), cure)?;
         }
+        let cure = "leave it out: it is of networks of members";
+        require(self.parameters.is_empty(), "parameters", "set on a public network", cure)?;
         let listed = self.accounts.is_some() || self.deployers.is_some();
         let cure = "leave them out: nobody could vote to change a list";
         require(!listed, "accounts", "a list, or `deployers`, on a public network", cure)?;
@@ -195,7 +197,6 @@ impl ChainSpec {
         self.organisations.iter().try_for_each(FoundingOrganisation::check)?;
         self.check_apart()?;
         self.check_seats()?;
-        self.check_lists()?;
         require(
             // At least one: the validators of a block are those that its parent's state
             // names, so the next block is the soonest. At most as many as a vote can set later
@@ -221,7 +222,9 @@ impl ChainSpec {
             "quorum",
             format_args!("[{numerator}, {denominator}]"),
             "use a share of at least a half and less than the whole, such as [2, 3]",
-        )
+        )?;
+        self.check_lists()?;
+        self.check_parameters()
     }
 
     // The governing contract refuses such founders too, but names only an error, not the
@@ -250,16 +253,13 @@ impl ChainSpec {
         Ok(())
     }
 
-    /// Whoever may deploy may send.
-    fn check_lists(&self) -> Result<(), SpecError> {
-        let (Some(accounts), Some(deployers)) = (&self.accounts, &self.deployers) else {
-            return Ok(());
-        };
-        let speaks = |account| self.organisations.iter().any(|o| o.keys.contains(account));
-        let mut idle = deployers.iter().filter(|one| !accounts.contains(one) && !speaks(one));
-        idle.next().map_or(Ok(()), |account| {
-            let cure = "list it in `accounts` too, or it could not send what deploys";
-            require(false, "deployers", format_args!("naming {account}"), cure)
+    fn check_parameters(&self) -> Result<(), SpecError> {
+        self.parameters.iter().try_for_each(|(parameter, value)| {
+            let (key, cure) = match parameter {
+                Parameter::CodeSize => ("parameters.code-size", "use 24576 to 65536 bytes"),
+                Parameter::TxGas => ("parameters.tx-gas", "use 16777216 to 600000000 gas"),
+            };
+            require(parameter.range().contains(value), key, value, cure)
         })
     }
 
@@ -294,7 +294,7 @@ impl FoundingOrganisation {
     /// # Errors
     /// A name, threshold, account or key that the governing contract would refuse.
     pub fn check(&self) -> Result<(), SpecError> {
-        let Self { name, threshold, keys, recovery_key, ca_keys } = self;
+        let Self { name, threshold, keys, recovery_key, ca_keys, senders } = self;
         // A name of digits would be taken for an organisation's number.
         let number = name.bytes().all(|c| c.is_ascii_digit());
         let fits = is_name(name) && !number;
@@ -325,6 +325,13 @@ impl FoundingOrganisation {
             "organisations.ca_keys",
             format_args!("{} keys of {name}", ca_keys.len()),
             "write 1 to 4 Ed25519 keys that sign its nodes' certificates",
+        )?;
+        require(
+            // As `SENDERS_MAX` in `contracts/src/Accounts.sol`.
+            senders.len() <= 16 && !senders.contains(&Address::ZERO),
+            "organisations.senders",
+            format_args!("{} accounts of {name}", senders.len()),
+            "write at most 16 accounts that may send for it, none of them zero",
         )?;
         ca_keys.iter().try_for_each(|key| key.check())?;
         Ok(())

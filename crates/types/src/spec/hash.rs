@@ -3,7 +3,7 @@
 use alloy_rlp::Encodable;
 use trefoil_crypto::{B256, keccak256};
 
-use super::{ChainSpec, Fork, FoundingOrganisation, FoundingValidator, Staking};
+use super::{ChainSpec, Fork, FoundingOrganisation, FoundingValidator, Parameter, Staking};
 
 impl ChainSpec {
     /// keccak256 over everything that the genesis state root does not cover;
@@ -36,6 +36,10 @@ impl ChainSpec {
             // Every field is written, present or not, and every list begins with its
             // length: no two specifications encode to the same bytes.
             self.forks.get(&fork).copied().unwrap_or(u64::MAX).encode(&mut out);
+        }
+        for parameter in Parameter::ALL {
+            // No value is 0.
+            self.parameters.get(&parameter).copied().unwrap_or(0).encode(&mut out);
         }
         for list in [&self.accounts, &self.deployers] {
             list.is_some().encode(&mut out);
@@ -74,13 +78,15 @@ fn encode_staking(staking: Option<&Staking>, out: &mut Vec<u8>) {
 fn encode_organisations(organisations: &[FoundingOrganisation], out: &mut Vec<u8>) {
     organisations.len().encode(out);
     for organisation in organisations {
-        let FoundingOrganisation { name, threshold, keys, recovery_key, ca_keys } = organisation;
+        let FoundingOrganisation { name, threshold, keys, recovery_key, ca_keys, senders } =
+            organisation;
         name.as_str().encode(out);
         threshold.encode(out);
         keys.encode(out);
         // The check refuses the zero address as one.
         recovery_key.unwrap_or_default().encode(out);
         ca_keys.encode(out);
+        senders.encode(out);
     }
 }
 

@@ -7,6 +7,8 @@
 mod check;
 mod error;
 mod hash;
+mod lists;
+mod parameter;
 mod parties;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -19,6 +21,7 @@ use trefoil_crypto::Address;
 use crate::{Height, Millis, ValidatorSet, limits, validator::ValidatorSetError};
 
 pub use error::SpecError;
+pub use parameter::Parameter;
 pub use parties::{FOUNDING_STAKE, FoundingOrganisation, FoundingValidator, MEMBER_POWER, Staking};
 
 /// The address of the contract that governs a network, from genesis on, for every kind of
@@ -178,6 +181,9 @@ pub struct ChainSpec {
     pub staking: Option<Staking>,
     /// The height from which each rule set holds. Cancun at 0 is the least.
     pub forks: Forks,
+    /// Of a network of members: parameters that hold from genesis on. A vote changes them later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<Parameter, u64>,
     /// The founding organisations of a network of members; one, if it is private.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub organisations: Vec<FoundingOrganisation>,

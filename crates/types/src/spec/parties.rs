@@ -22,6 +22,9 @@ pub struct FoundingOrganisation {
     pub recovery_key: Option<Address>,
     /// Ed25519 keys that sign its nodes' certificates, 1 to 4.
     pub ca_keys: Vec<PublicKey>,
+    /// Accounts that may send for it whatever the lists say, since its keys are contracts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<Address>,
 }
 
 fn one() -> u8 {

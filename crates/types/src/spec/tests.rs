@@ -14,6 +14,7 @@ fn spec() -> ChainSpec {
         keys: vec![Address::repeat_byte(n)],
         recovery_key: None,
         ca_keys: vec![key(100 + n)],
+        senders: vec![],
     };
     let validator = |n: u8| FoundingValidator {
         key: key(n),
@@ -39,6 +40,7 @@ fn spec() -> ChainSpec {
         snapshot_every: 1_024,
         accounts: None,
         deployers: None,
+        parameters: Default::default(),
         staking: None,
         forks: [(Fork::Cancun, 0)].into(),
         organisations: [1, 2].map(organisation).into(),
@@ -63,9 +65,25 @@ fn public() -> ChainSpec {
     spec
 }
 
+/// An account with so many wei.
+fn owning(wei: u64) -> GenesisAccount {
+    GenesisAccount::default().with_balance(U256::from(wei))
+}
+
+/// Accounts are listed where gas is free, and the second organisation's key is a contract: another
+/// account sends for it. Parameters hold from genesis.
+fn listed_wallet() -> ChainSpec {
+    let mut spec = ChainSpec { base_fee: 0, accounts: Some(vec![]), ..spec() };
+    let wallet = GenesisAccount { code: Some(vec![0x5f].into()), ..Default::default() };
+    spec.alloc.insert(Address::repeat_byte(2), wallet);
+    spec.organisations[1].senders = vec![Address::repeat_byte(7)];
+    spec.parameters = [(Parameter::CodeSize, 65_536), (Parameter::TxGas, 16_777_216)].into();
+    spec
+}
+
 #[test]
 fn a_spec_reads_back_what_it_prints() {
-    for spec in [spec(), public()] {
+    for spec in [spec(), public(), listed_wallet()] {
         assert_eq!(ChainSpec::from_toml(&spec.to_toml()), Ok(spec));
     }
 }
@@ -74,7 +92,7 @@ type Change = fn(&mut ChainSpec);
 
 #[test]
 fn every_field_of_a_spec_changes_its_hash() {
-    let changes: [Change; 30] = [
+    let changes: [Change; 33] = [
         |s| s.name = "u".into(),
         |s| s.kind = Kind::Private,
         |s| s.chain_id += 1,
@@ -92,6 +110,9 @@ fn every_field_of_a_spec_changes_its_hash() {
         |s| s.accounts = Some(vec![Address::repeat_byte(7)]),
         |s| s.deployers = Some(vec![]),
         |s| s.deployers = Some(vec![Address::repeat_byte(7)]),
+        |s| _ = s.parameters.insert(Parameter::CodeSize, 30_000),
+        |s| _ = s.parameters.insert(Parameter::TxGas, 30_000),
+        |s| s.organisations[0].senders.push(Address::ZERO),
         |s| s.staking = Some(Staking::default()),
         |s| s.staking = Some(Staking { slash_parts: 11, ..Staking::default() }),
         |s| _ = s.forks.insert(Fork::Prague, 9),
@@ -128,7 +149,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 33] = [
+    let wrong: [(&str, Change); 40] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -183,8 +204,33 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
             *s = public();
             s.deployers = Some(vec![]);
         }),
+        ("`parameters.code-size` is 70000; use 24576 to 65536 bytes", |s| {
+            s.parameters.insert(Parameter::CodeSize, 70_000);
+        }),
+        ("`parameters.tx-gas` is 16777215; use 16777216 to 600000000 gas", |s| {
+            s.parameters.insert(Parameter::TxGas, 16_777_215);
+        }),
+        ("`parameters` is set on a public network; leave it out", |s| {
+            *s = public();
+            s.parameters.insert(Parameter::TxGas, 30_000_000);
+        }),
+        ("`organisations.senders` is 17 accounts of org-1; write at most 16", |s| {
+            s.organisations[0].senders = vec![Address::repeat_byte(7); 17];
+        }),
+        ("`organisations.senders` is 1 accounts of org-2", |s| {
+            s.organisations[1].senders = vec![Address::ZERO];
+        }),
+        ("under which 1 of the 2 organisations that must agree could vote", |s| {
+            s.accounts = Some(vec![]);
+            s.alloc.insert(Address::repeat_byte(1), owning(10_000_000));
+            s.alloc.insert(Address::repeat_byte(2), owning(9_999_999));
+        }),
+        ("1 of the 2 organisations that must agree could vote to change it; give", |s| {
+            *s = listed_wallet();
+            s.organisations[1].senders.clear();
+        }),
         ("list it in `accounts` too", |s| {
-            s.accounts = Some(vec![Address::repeat_byte(7)]);
+            (s.base_fee, s.accounts) = (0, Some(vec![Address::repeat_byte(7)]));
             s.deployers = Some([1, 7, 8].map(Address::repeat_byte).into());
         }),
     ];
@@ -195,6 +241,9 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         let error = changed.check().expect_err(text).to_string();
         assert!(error.contains(text), "{error:?} should say {text:?}");
     }
+    let unknown = format!("{}\n[parameters]\nblobs = 7", spec().to_toml());
+    let error = ChainSpec::from_toml(&unknown).unwrap_err().to_string();
+    assert!(error.contains("`blobs`, expected `code-size` or `tx-gas`"), "{error}");
     let unknown = format!("chain_idd = 1\n{}", spec().to_toml());
     assert!(ChainSpec::from_toml(&unknown).unwrap_err().to_string().contains("chain_idd"));
 }

@@ -217,6 +217,7 @@ fn a_suspended_organisations_accounts_do_not_send() {
         keys: vec![address(n)],
         recovery_key: None,
         ca_keys: vec![key(200 + n)],
+        senders: vec![],
     };
     let mut spec = ChainSpec { base_fee: 0, kind: Kind::Consortium, ..spec() };
     spec.accounts = Some(vec![]);
@@ -245,4 +246,29 @@ fn a_suspended_organisations_accounts_do_not_send() {
     assert!(!net.ledger.permissions(&address(anna)).may_send());
     vote(&mut net, 3, resumeOrganisationCall { id: 3 }.abi_encode());
     net.block([sent]);
+}
+
+/// The owner's key is a contract, which cannot send, and gas is free.
+#[test]
+fn senders_from_genesis_vote_by_the_wallet_of_their_organisation() {
+    const WALLET: u8 = 0xc0;
+    let mut spec = ChainSpec { accounts: Some(vec![]), ..spec() };
+    // Calls whom the first word of its input names, with the rest.
+    let code = Some(bytes!("602036038060205f375f5f915f345f355af100"));
+    let wallet = alloy_genesis::GenesisAccount { code, ..Default::default() };
+    spec.alloc.insert(address(WALLET), wallet);
+    spec.organisations[0].keys = vec![address(WALLET)];
+    let nobody = spec.check().expect_err("nobody could vote to change the list").to_string();
+    assert!(nobody.contains("`accounts` is a list under which 0 of the 1"), "{nobody}");
+    spec.organisations[0].senders = vec![address(STRANGER)];
+    spec.check().expect("a sound specification");
+    let mut net = Net::new(spec);
+    assert!(!net.ledger.permissions(&address(OWNER)).may_send());
+    let action = setGasLimitCall { gasLimit: 20_000_000 }.abi_encode().into();
+    let call = proposeCall { action }.abi_encode();
+    let input = [GOVERNING_CONTRACT.into_word().to_vec(), call].concat().into();
+    let tx = TxEip1559 { gas_limit: 5_000_000, input, ..transfer(address(WALLET), 0) };
+    let tx = net.tx(STRANGER, tx);
+    net.block([tx]);
+    assert_eq!(net.ledger.governed().settings.gas_limit, 20_000_000);
 }

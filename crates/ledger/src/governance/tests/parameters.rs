@@ -74,3 +74,17 @@ fn a_parameter_that_is_not_known_here_stops_the_node_at_its_height() {
     net.decide(set("blob-count", 0));
     assert_eq!(net.ledger.governed().unknown_fork, None, "called off in time");
 }
+
+#[test]
+fn parameters_hold_from_genesis_and_a_vote_ends_them() {
+    let parameters = [(Parameter::CodeSize, 30_000), (Parameter::TxGas, 20_000_000)].into();
+    let mut net = Net::new(ChainSpec { parameters, ..spec() });
+    let gas = TxEip1559 { gas_limit: 20_000_000, ..transfer(address(2), 1) };
+    let txs = [large_code(&mut net), net.tx(STRANGER, gas)];
+    assert_eq!(net.outcomes(txs), (1, vec![true, true]));
+    let voted = net.decide(set("code-size", 0));
+    net.reach(voted + 100);
+    let late = large_code(&mut net);
+    assert_eq!(net.outcomes([late]), (voted + 101, vec![false]));
+    assert!(net.traced(1, 0).error.is_none(), "what held in a block of the past holds in it");
+}

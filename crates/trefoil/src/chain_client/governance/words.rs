@@ -4,9 +4,11 @@ use std::str::FromStr as _;
 
 use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolInterface as _;
-use trefoil_ledger::Parameter;
 use trefoil_os::keystore::SealingKey;
-use trefoil_types::{Address, PeerId, PublicKey, spec::Fork};
+use trefoil_types::{
+    Address, PeerId, PublicKey,
+    spec::{Fork, Parameter},
+};
 
 use super::{Organisations, abi::GovernanceActions::GovernanceActionsCalls};
 
