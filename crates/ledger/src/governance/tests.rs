@@ -15,6 +15,7 @@ use trefoil_types::{
 
 use super::*;
 
+mod actions;
 mod evidence;
 mod fees;
 mod lists;
