@@ -79,7 +79,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         parameters: Default::default(),
         staking: (!members).then(|| Staking {
             epoch_blocks: 10,
-            window_blocks: 40,
+            window_blocks: plan.chain.window_blocks,
             window_seconds: 0,
             ..Staking::default()
         }),

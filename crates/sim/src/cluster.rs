@@ -22,6 +22,7 @@ use crate::{
     plan::{Act, Moment, SimPlan},
     queue::EventQueue,
     rng::Rng,
+    seats::Seats,
     seen::{CALL, Loss, Observations},
     trace::Trace,
     wire::{Id, SimWire, Weather},
@@ -115,7 +116,7 @@ impl Cluster {
             start,
             // Each part has a random stream of its own, by name: one more draw from one of them
             // leaves the others as they were.
-            judges: Judges::new(set, network, plan.pool, honest),
+            judges: Judges::new(set, network, plan.pool, honest, Seats::of(&plan)),
             trace: Trace { prints, start, ..Trace::default() },
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
             machines,

@@ -100,6 +100,16 @@ impl Cluster {
                     .map(|purpose| set.get(&secret(purpose, id).public()).is_some());
                 require(!old && next, format!("the old key: {old}, the next one: {next}"))
             }),
+            Expect::Moved { seat, to } => self.each_at(|node| {
+                let set = node.ledger().next_validators();
+                let [old, new] =
+                    [seat, to].map(|id| set.get(&secret("validator", id).public()).is_some());
+                require(!old && new, format!("the old key: {old}, the standby's: {new}"))
+            }),
+            Expect::SeatSigned { seat, gap } => {
+                let found = judges.seats.longest_gap(seat, judges.height_at(now));
+                require(found <= gap, format!("{found} blocks"))
+            }
             Expect::GasLimit(limit) => self.each_at(|node| {
                 let found = node.ledger().tip().gas_limit;
                 require(found == limit, format!("{found}"))

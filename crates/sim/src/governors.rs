@@ -6,7 +6,7 @@ use alloy_consensus::{TxEip1559, transaction::Recovered};
 use alloy_primitives::{Bytes, TxKind, U256};
 use alloy_sol_types::{SolCall, sol};
 use trefoil_crypto::{Address, PeerId, PublicKey};
-use trefoil_types::{B256, KeyProof, KeyRole, Transaction, spec::GOVERNING_CONTRACT};
+use trefoil_types::{B256, KeyProof, KeyRole, Kind, Transaction, spec::GOVERNING_CONTRACT};
 
 use crate::{
     machine::secret,
@@ -25,7 +25,14 @@ sol! {
     function removeValidator(bytes32 peer) external;
     function revokeNode(bytes32 peer, uint32 organisation) external;
     function rotateValidatorKey(bytes32 peer, bytes32 validatorKey) external;
+    function setStandby(bytes32 peer, bytes32 validatorKey) external;
     function setGasLimit(uint64 gasLimit) external;
+}
+// Of contracts/src/StakedStandbys.sol.
+sol! {
+    interface Staked {
+        function setStandby(bytes32 validatorKey, bytes proof) external;
+    }
 }
 
 /// The gas limit of a vote.
@@ -53,10 +60,15 @@ impl Governors {
     /// The proposal of a motion, after the proofs of the keys in it, and its number, if others
     /// are to approve it. `network` is the genesis hash.
     pub fn propose(&mut self, motion: Motion, network: &B256) -> (Option<u64>, Vec<Transaction>) {
+        if let (Motion::NameStandby { seat, standby }, Kind::Public) = (motion, self.chain.kind) {
+            return (None, vec![self.sign(seat, standby_of_stake(seat, standby, network))]);
+        }
         self.proposals += 1;
         let action = action(motion).into();
         let (by, open, proposal) = match motion {
-            Motion::RotateKey(id) => (id, None, proposeOwnCall { action }.abi_encode()),
+            Motion::RotateKey(id) | Motion::NameStandby { seat: id, .. } => {
+                (id, None, proposeOwnCall { action }.abi_encode())
+            }
             _ => (0, Some(self.proposals), proposeCall { action }.abi_encode()),
         };
         let calls = proofs(motion, network).chain([proposal]);
@@ -110,6 +122,9 @@ fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use
             ],
         ),
         Motion::RotateKey(id) => (id, vec![(secret("next-validator", id), KeyRole::Validator)]),
+        Motion::NameStandby { seat, standby } => {
+            (seat, vec![(secret("validator", standby), KeyRole::Validator)])
+        }
         _ => (0, vec![]),
     };
     let network = *network;
@@ -120,6 +135,14 @@ fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use
         let (key, signature) = (proof.key.0, proof.signature.0.into());
         proveCall { key, role, organisation, signature }.abi_encode()
     })
+}
+
+/// The call by which the owner of a stake names a standby.
+fn standby_of_stake(seat: Id, standby: Id, network: &B256) -> Vec<u8> {
+    let key = secret("validator", standby);
+    let proof = KeyProof::sign(&key, network, KeyRole::Validator, address(seat));
+    let (key, signature) = (proof.key.0, proof.signature.0);
+    Staked::setStandbyCall { validatorKey: key, proof: signature.into() }.abi_encode()
 }
 
 fn action(motion: Motion) -> Vec<u8> {
@@ -138,6 +161,10 @@ fn action(motion: Motion) -> Vec<u8> {
         Motion::RotateKey(id) => {
             let PublicKey(key) = secret("next-validator", id).public();
             rotateValidatorKeyCall { peer: peer(id), validatorKey: key }.abi_encode()
+        }
+        Motion::NameStandby { seat, standby } => {
+            let PublicKey(key) = secret("validator", standby).public();
+            setStandbyCall { peer: peer(seat), validatorKey: key }.abi_encode()
         }
         Motion::SetGasLimit(gas) => setGasLimitCall { gasLimit: gas }.abi_encode(),
     }

@@ -16,7 +16,7 @@ use trefoil_types::{
     RecoveredBlock, Round, Time, ValidatorSet, Vote, VoteKind,
 };
 
-use crate::{sent_bytes::SentBytes, wire::Id};
+use crate::{seats::Seats, sent_bytes::SentBytes, wire::Id};
 
 /// An event that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Judges {
     sent: SentBytes,
     /// What each honest machine relayed since it started.
     relayed: BTreeSet<(Id, B256)>,
+    /// The seats that have a standby.
+    pub seats: Seats,
     /// The validators that were convicted, and by which block.
     pub convicted: BTreeMap<PublicKey, Height>,
 }
@@ -80,8 +82,9 @@ impl Judges {
         network: B256,
         pool: MempoolLimits,
         honest: BTreeMap<PublicKey, Id>,
+        seats: Seats,
     ) -> Self {
-        Self { sets: BTreeMap::from([(1, set)]), network, pool, honest, ..Self::default() }
+        Self { sets: BTreeMap::from([(1, set)]), network, pool, honest, seats, ..Self::default() }
     }
 
     pub fn accuse(&mut self, judge: &'static str, text: String) {
@@ -153,6 +156,9 @@ impl Judges {
 
     /// A machine's validators of a height.
     fn know_set(&mut self, id: Id, height: Height, set: ValidatorSet) {
+        if let Err(text) = self.seats.check(&set) {
+            self.accuse("double-sign", text);
+        }
         let known = self.sets.entry(height).or_insert_with(|| set.clone());
         if *known != set {
             let text = format!("height {height}: machine {id} has {set:?}, another {known:?}");
@@ -254,6 +260,9 @@ impl Judges {
     }
 
     fn voted(&mut self, vote: &Vote) {
+        if let Err(text) = self.seats.sign(vote.validator, vote.height) {
+            self.accuse("double-sign", text);
+        }
         let place = (vote.validator, vote.height, vote.round, vote.kind);
         let first = *self.votes.entry(place).or_insert(vote.block);
         if first != vote.block {

@@ -15,6 +15,7 @@ mod coverage;
 pub mod disk;
 mod driver;
 mod expect;
+pub mod failover;
 pub mod governors;
 pub mod injected_bug;
 mod judges;
@@ -25,6 +26,7 @@ pub mod queue;
 pub mod random;
 pub mod rng;
 pub mod scenario;
+mod seats;
 pub mod seen;
 mod sent_bytes;
 mod snapshots;
@@ -80,6 +82,7 @@ pub fn run_twice(plan: SimPlan) -> RunResult {
 fn run_traced(plan: SimPlan, prints: bool) -> (RunResult, Vec<u64>) {
     let mut cluster = Cluster::new(plan, prints);
     cluster.run();
+    cluster.coverage.insert("seats that moved", cluster.judges.seats.moves());
     let verdict = RunResult {
         violation: cluster.judges.violations.first().cloned(),
         height: cluster.judges.chain.len() as u64,

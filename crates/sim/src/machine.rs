@@ -94,7 +94,7 @@ struct Process {
 impl SimMachine {
     pub fn new(plan: &SimPlan, spec: Arc<ChainSpec>, id: Id) -> Self {
         let owner = plan.twins.get(&id).copied().unwrap_or(id);
-        let has_key = owner < plan.validators || plan.reserves.contains(&owner);
+        let has_key = plan.has_key(owner);
         let purposes = [(has_key, "validator"), (plan.rotating.contains(&owner), "next-validator")];
         let keys = purposes.into_iter().filter(|(held, _)| *held);
         let (journal_disk, ledger_disk) = (SimDisk::default(), SimDisk::default());

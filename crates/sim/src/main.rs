@@ -12,7 +12,8 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use trefoil_sim::{
-    FaultClass, InjectedBug, RunResult, SimPlan, name_of, random, run, run_twice, scenario, twins,
+    FaultClass, InjectedBug, RunResult, SimPlan, failover, name_of, random, run, run_twice,
+    scenario, twins,
 };
 
 /// Runs clusters of the whole node in virtual time, under faults, before judges.
@@ -35,11 +36,14 @@ struct Args {
     faults: Option<Vec<FaultClass>>,
     /// Schedules of twins instead: validators that run on two machines each, and a partition in
     /// each step.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "failovers")]
     twins: bool,
     /// Run a named scenario (see --list), or `all`.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
+    /// Run failovers: in each seed a seat's machine goes away, and its standby takes over.
+    #[arg(long)]
+    failovers: bool,
     /// Print each step; for one plan.
     #[arg(long)]
     trace: bool,
@@ -118,6 +122,9 @@ fn plans(args: &Args) -> Result<Vec<SimPlan>, String> {
         let found = found.ok_or_else(|| format!("no scenario is called {name:?}; see --list"))?;
         return Ok(vec![found.plan(seed)]);
     }
+    if args.failovers {
+        return Ok(seeds.map(failover::plan).collect());
+    }
     if args.twins {
         let schedule = |seed| SimPlan { bug: args.plant, ..twins::plan(seed) };
         return Ok(seeds.map(schedule).collect());
@@ -149,8 +156,9 @@ fn run_all(plans: &[SimPlan], args: &Args) -> usize {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(plan) = plans.get(at) else { break };
-                    // Of twins there are thousands; `tests/twins.rs` compares some with themselves.
-                    let run = if args.twins { |plan| run(plan, false) } else { run_twice };
+                    // Of these there are thousands, and tests compare some with themselves.
+                    let once = args.twins || args.failovers;
+                    let run = if once { |plan| run(plan, false) } else { run_twice };
                     let verdict = run(plan.clone());
                     for (what, times) in &verdict.coverage {
                         *seen.lock().expect("no panics here").entry(what).or_default() += times;
@@ -179,7 +187,7 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     let title = format!("{} {}", plan.name, plan.seed);
     let size = format!("{height} blocks, {txs} transactions, {steps} steps");
     let Some(violation) = violation else {
-        if plan.name != "random" && !args.twins {
+        if plan.name != "random" && !args.twins && !args.failovers {
             println!("{title}: passed, {size}");
         }
         return true;
@@ -187,6 +195,7 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     let twins = if args.twins { " --twins" } else { "" };
     let how = match (&args.scenario, &args.plant, &args.faults) {
         (Some(_), _, _) => format!(" --scenario {}", plan.name),
+        _ if args.failovers => " --failovers".into(),
         (_, Some(plant), _) => format!(" --plant {plant}"),
         (_, _, Some(faults)) => {
             format!(" --faults {}", faults.iter().map(name_of).collect::<Vec<_>>().join(","))

@@ -39,6 +39,8 @@ pub struct SimPlan {
     pub rotating: BTreeSet<Id>,
     /// Full nodes with a validator's key, which a vote may make validators.
     pub reserves: BTreeSet<Id>,
+    /// Full nodes with a validator's key, and the validator for whose seat each may stand by.
+    pub standbys: BTreeMap<Id, Id>,
     /// These do not start by themselves.
     pub late: BTreeSet<Id>,
     /// Pairs that can never connect, as behind firewalls.
@@ -82,6 +84,8 @@ pub struct ChainOptions {
     pub snapshot_every: u64,
     /// How old the chain's genesis is when the run starts.
     pub age_s: u64,
+    /// Blocks over which absence is judged on a public network.
+    pub window_blocks: u32,
     /// Seats of a public network with power 17 for keys that nobody runs; the machines' have a
     /// million times as much each.
     pub idle_seats: usize,
@@ -106,6 +110,8 @@ impl Default for ChainOptions {
             snapshot_every: 1_024,
             // A clock that is a few seconds slow is still past genesis.
             age_s: 10,
+            // So short that a run sees several.
+            window_blocks: 40,
             idle_seats: 0,
         }
     }
@@ -119,6 +125,11 @@ pub enum Motion {
     RevokeNode(Id),
     /// The organisation of a validator decides alone that its next key takes over.
     RotateKey(Id),
+    /// The organisation of a validator, or its owner, decides alone where its seat moves when it is away.
+    NameStandby {
+        seat: Id,
+        standby: Id,
+    },
     SetGasLimit(u64),
 }
 
@@ -225,6 +236,10 @@ pub enum Expect {
     /// The next key of this validator validates, and its old one does not, wherever a machine is
     /// not cut off.
     Rotated(Id),
+    /// The key of this machine has the seat of that validator, wherever a machine is not cut off.
+    Moved { seat: Id, to: Id },
+    /// At most so many blocks in a row were signed by nobody for this seat, which has a standby.
+    SeatSigned { seat: Id, gap: u64 },
     /// No honest machine is connected with this one.
     CutOff(Id),
     /// The gas limit of the tip, wherever a machine is not cut off.
@@ -272,6 +287,11 @@ impl SimPlan {
 
     pub fn machines(&self) -> usize {
         self.validators + self.full_nodes
+    }
+
+    /// Whether a machine has a validator's key, whether it validates yet or not.
+    pub fn has_key(&self, id: Id) -> bool {
+        id < self.validators || self.reserves.contains(&id) || self.standbys.contains_key(&id)
     }
 
     pub fn is_honest(&self, id: Id) -> bool {

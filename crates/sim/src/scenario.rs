@@ -2,6 +2,7 @@
 
 mod clocks;
 mod coalition;
+mod failover;
 mod hostile;
 mod parts;
 mod turns;
@@ -184,6 +185,16 @@ pub const ALL: [Scenario; 45] = [
         name: "keys-rotated-in-crashes",
         about: "two of four rotate their keys while one crashes over and over and one is away",
         plan: voting::keys_rotated_in_crashes,
+    },
+    Scenario {
+        name: "standby",
+        about: "a seat's machine dies and its standby takes over; it comes back and both live",
+        plan: failover::standby,
+    },
+    Scenario {
+        name: "standby-across-partition",
+        about: "a seat's machine is cut off and lives; its standby takes over, and it sees that",
+        plan: failover::standby_across_partition,
     },
     Scenario {
         name: "one-of-four-down",

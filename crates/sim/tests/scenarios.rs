@@ -61,6 +61,8 @@ scenarios! {
     restart_across_change: "restart-across-change",
     key_rotated: "key-rotated",
     keys_rotated_in_crashes: "keys-rotated-in-crashes",
+    standby: "standby",
+    standby_across_partition: "standby-across-partition",
     one_of_four_down: "one-of-four-down",
     idle_seats: "idle-seats",
     proposer_returns: "proposer-returns",

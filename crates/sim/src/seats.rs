@@ -1,0 +1,63 @@
+//! The judge of seats that move between machines: at one height one key of a seat signs, and the seat is never
+//! empty for long.
+
+use std::collections::BTreeMap;
+
+use trefoil_crypto::PublicKey;
+use trefoil_types::{Height, ValidatorSet};
+
+use crate::{machine::secret, plan::SimPlan, wire::Id};
+
+#[derive(Debug, Default)]
+pub struct Seats {
+    /// The validator whose seat each key may have; only seats with a standby.
+    of_key: BTreeMap<PublicKey, Id>,
+    /// Who signed for a seat, by height.
+    signed: BTreeMap<(Id, Height), PublicKey>,
+}
+
+impl Seats {
+    pub fn of(plan: &SimPlan) -> Self {
+        let keys = |(standby, seat): (&Id, &Id)| {
+            [*standby, *seat].map(|id| (secret("validator", id).public(), *seat))
+        };
+        Self { of_key: plan.standbys.iter().flat_map(keys).collect(), ..Self::default() }
+    }
+
+    /// An honest machine signs in a height. The error: it must not.
+    pub fn sign(&mut self, key: PublicKey, height: Height) -> Result<(), String> {
+        let Some(&seat) = self.of_key.get(&key) else { return Ok(()) };
+        let first = *self.signed.entry((seat, height)).or_insert(key);
+        let text = || format!("{first} and {key} sign height {height} for the seat of {seat}");
+        if first == key { Ok(()) } else { Err(text()) }
+    }
+
+    /// The validators of a height. The error: two of them have one seat.
+    pub fn check(&self, set: &ValidatorSet) -> Result<(), String> {
+        let mut holders = BTreeMap::new();
+        for validator in set.iter() {
+            let Some(seat) = self.of_key.get(&validator.key) else { continue };
+            if let Some(other) = holders.insert(seat, validator.key) {
+                return Err(format!("{other} and {} have the seat of {seat}", validator.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// The most heights up to `tip` in a row that nobody signed for a seat.
+    pub fn longest_gap(&self, seat: Id, tip: Height) -> u64 {
+        let signed = self.signed.range((seat, 0)..=(seat, tip)).map(|((_, height), _)| *height);
+        let ends = signed.chain([tip + 1]);
+        let (gap, _) = ends.fold((0, 0), |(longest, last), height| {
+            (longest.max(height.saturating_sub(last + 1)), height)
+        });
+        gap
+    }
+
+    /// How often a seat went from one key to another.
+    pub fn moves(&self) -> u64 {
+        let signed: Vec<_> = self.signed.iter().map(|((seat, _), key)| (seat, key)).collect();
+        let moved = |pair: &&[(&Id, &PublicKey)]| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1;
+        signed.windows(2).filter(moved).count() as u64
+    }
+}
