@@ -30,6 +30,7 @@ mod run;
 mod sealing;
 mod share;
 mod snapshot;
+mod standby;
 mod status;
 mod transaction;
 mod validator;

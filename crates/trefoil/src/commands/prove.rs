@@ -135,12 +135,8 @@ impl StakeProofArgs {
         dir: Option<&Path>,
         password: &PasswordArgs,
     ) -> Result<KeyProof, CommandError> {
-        let network = sender.contract.view(StakingNetworkCall {}).await?;
-        (!network.is_zero()).then_some(()).or_cure(
-            "the chain has no block yet, so that the contract does not know its network",
-            "try again when `trefoil status` shows block 1",
-        )?;
         let Some(proof) = self.proof else {
+            let network = network_of_stakes(sender).await?;
             let dir = dir.or_cure(
                 "it is not known which key will validate",
                 "name the node's directory with --dir, or give --proof",
@@ -148,12 +144,31 @@ impl StakeProofArgs {
             let secret = open(dir, KeyKind::Validator, password)?;
             return Ok(KeyProof::sign(&secret, &network, KeyRole::Validator, owner));
         };
-        let is_right = proof.role == KeyRole::Validator && proof.verify(&network, owner);
-        is_right.then_some(proof).or_cure(
-            format!("{proof} is no proof for a validator of {owner} on network {network}"),
-            "make it with `trefoil keys prove validator --owner ADDRESS` in a directory with this network's chain.toml",
-        )
+        check_stake_proof(sender, owner, &proof).await?;
+        Ok(proof)
     }
+}
+
+/// Refuses what is no proof that a consensus key agrees to its owner.
+pub async fn check_stake_proof(
+    sender: &TransactionSender<'_>,
+    owner: Address,
+    proof: &KeyProof,
+) -> Result<(), CommandError> {
+    let network = network_of_stakes(sender).await?;
+    let is_right = proof.role == KeyRole::Validator && proof.verify(&network, owner);
+    is_right.then_some(()).or_cure(
+        format!("{proof} is no proof for a validator of {owner} on network {network}"),
+        "make it with `trefoil keys prove validator --owner ADDRESS` in a directory with this network's chain.toml",
+    )
+}
+
+async fn network_of_stakes(sender: &TransactionSender<'_>) -> Result<B256, CommandError> {
+    let network = sender.contract.view(StakingNetworkCall {}).await?;
+    (!network.is_zero()).then_some(network).or_cure(
+        "the chain has no block yet, so that the contract does not know its network",
+        "try again when `trefoil status` shows block 1",
+    )
 }
 
 /// Proofs that go before a proposal.
@@ -167,6 +182,11 @@ pub struct ProofArgs {
 
 impl ProofArgs {
     // Before all vote: the contract would refuse the last approval, when all have voted.
+    /// The proof of a key, if it was given.
+    pub fn of(&self, key: PublicKey) -> Option<&KeyProof> {
+        self.proofs.iter().find(|proof| proof.key == key)
+    }
+
     /// Brings to the chain that these keys agree to their use by an organisation, and refuses if
     /// one does not.
     pub async fn bring(

@@ -8,7 +8,7 @@ use alloy_sol_types::{SolCall, SolEvent as _, SolEventInterface as _};
 use clap::Args;
 use serde_json::{Value, json};
 use trefoil_os::keystore::KeyFile;
-use trefoil_types::{Address, spec::GOVERNING_CONTRACT};
+use trefoil_types::{Address, Kind, PeerId, spec::GOVERNING_CONTRACT};
 
 use super::{
     account_file::find_account,
@@ -21,7 +21,7 @@ use crate::{
         contract::{CallReceipt, Contract},
         ether,
         governance::{
-            Organisations,
+            self, Organisations,
             abi::{
                 Governance::{Executed, GovernanceEvents, proposeCall, proposeOwnCall},
                 GovernanceActions::guardCall,
@@ -56,6 +56,11 @@ pub struct TransactionArgs {
 }
 
 impl TransactionArgs {
+    /// Of which kind the network is.
+    pub async fn kind(&self) -> Result<Kind, CommandError> {
+        Ok(self.sender()?.contract.kind().await?)
+    }
+
     /// For a network that organisations govern.
     pub async fn for_members(&self) -> Result<TransactionSender<'_>, CommandError> {
         let sender = self.sender()?;
@@ -120,6 +125,16 @@ impl TransactionSender<'_> {
         organisations.get(id).map(|organisation| organisation.name.clone()).or_cure(
             format!("there is no organisation {id}"),
             "name one that `trefoil org list` shows",
+        )
+    }
+
+    /// The organisation of a validator; another organisation's is a matter for all.
+    pub async fn owner_of(&self, peer: PeerId) -> Result<u32, CommandError> {
+        let nodes = governance::nodes(&self.contract).await?;
+        let node = nodes.iter().find(|node| node.peer == peer.0.0 && node.power > 0);
+        node.map(|node| node.organisation).or_cure(
+            format!("{peer} is no validator"),
+            "name a peer id that `trefoil validator list` shows",
         )
     }
 
@@ -296,6 +311,11 @@ fn staked(log: &alloy_primitives::LogData) -> Option<String> {
                 e.owner
             )
         }
+        E::StandbyNamed(e) if e.key.is_zero() => format!("{} has no standby now", e.owner),
+        E::StandbyNamed(e) => format!(
+            "the seat of {} moves to key {} when its own has signed none of 64 blocks in a row; let the machine with that key run",
+            e.owner, e.key
+        ),
         E::FeeRecipientChanged(e) => format!("fees go to {} now", e.feeRecipient),
         _ => return None,
     })

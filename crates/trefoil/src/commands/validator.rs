@@ -9,6 +9,7 @@ use super::{
     arguments::{account, ether},
     consent::ConsentArgs,
     prove::{ProofArgs, StakeProofArgs},
+    standby::StandbyArgs,
     status::QueryArgs,
     transaction::{TransactionArgs, TransactionSender},
     validator_list,
@@ -16,17 +17,14 @@ use super::{
 use crate::{
     chain_client::{
         self,
-        governance::{
-            self,
-            abi::{
-                GovernanceActions::{
-                    addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
-                    setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
-                },
-                Staking::{
-                    addStakeCall, candidateCall, candidatesCall, depositCall, parametersCall,
-                    setFeeRecipientCall, unbondCall, unjailCall, withdrawCall,
-                },
+        governance::abi::{
+            GovernanceActions::{
+                addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
+                setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
+            },
+            Staking::{
+                addStakeCall, candidateCall, candidatesCall, depositCall, parametersCall,
+                setFeeRecipientCall, unbondCall, unjailCall, withdrawCall,
             },
         },
     },
@@ -66,6 +64,8 @@ pub enum ValidatorCommand {
         #[command(flatten)]
         transaction: TransactionArgs,
     },
+    /// Name the machine to which your validator's seat moves by itself when its own is away
+    Standby(StandbyArgs),
     /// Say where the fees of your validator's blocks go
     SetFeeRecipient(FeeRecipientArgs),
     /// Public networks: become a candidate, with a stake
@@ -100,12 +100,13 @@ impl ValidatorCommand {
             }
             Self::RotateKey { peer, key, proofs, transaction } => {
                 let sender = transaction.for_members().await?;
-                let owner = owner(&sender, peer).await?;
+                let owner = sender.owner_of(peer).await?;
                 let name = sender.name_of(owner).await?;
                 proofs.bring(&sender, &name, &[(key, KeyRole::Validator)]).await?;
                 let action = rotateValidatorKeyCall { peer: peer.0.0, validatorKey: key.0 };
                 sender.decide(owner, action).await
             }
+            Self::Standby(command) => command.run().await,
             Self::SetFeeRecipient(command) => command.run().await,
             Self::Stake(command) => command.run().await,
             Self::AddStake { amount, consent, transaction } => {
@@ -189,16 +190,6 @@ impl AddValidatorArgs {
     }
 }
 
-/// The organisation of a validator; another organisation's is a matter for all.
-async fn owner(sender: &TransactionSender<'_>, peer: PeerId) -> Result<u32, CommandError> {
-    let nodes = governance::nodes(&sender.contract).await?;
-    let node = nodes.iter().find(|node| node.peer == peer.0.0 && node.power > 0);
-    node.map(|node| node.organisation).or_cure(
-        format!("{peer} is no validator"),
-        "name a peer id that `trefoil validator list` shows",
-    )
-}
-
 #[derive(Debug, Args)]
 pub struct FeeRecipientArgs {
     #[arg(value_parser = account)]
@@ -217,7 +208,7 @@ impl FeeRecipientArgs {
                 .await;
         };
         let sender = self.transaction.for_members().await?;
-        let owner = owner(&sender, peer).await?;
+        let owner = sender.owner_of(peer).await?;
         let action = setNodeFeeRecipientCall { peer: peer.0.0, feeRecipient: self.address };
         sender.decide(owner, action).await
     }

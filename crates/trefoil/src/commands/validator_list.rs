@@ -14,9 +14,10 @@ use crate::{
             self, Organisations,
             abi::{
                 Governance::{pendingChangeCall, validatorsCall},
+                GovernanceActions::standbyCall as seatStandbyCall,
                 IMembership::Validator as ContractValidator,
                 IStaking::Candidate,
-                Staking::candidatesCall,
+                Staking::{candidatesCall, standbyCall},
             },
             peer,
         },
@@ -112,6 +113,7 @@ async fn registered(
     // The list also has revoked nodes, which validate no more.
     for node in nodes.iter().filter(|node| !node.revoked && node.power > 0) {
         let change = contract.view(pendingChangeCall { peer: node.peer }).await?;
+        let standby = contract.view(seatStandbyCall { peer: node.peer }).await?;
         // A change to power 0 is a removal, which `until` shows.
         let pending = (change.height != 0 && change.power != 0).then_some(&change);
         let state = match set.iter().any(|member| member.key == node.validatorKey) {
@@ -130,6 +132,7 @@ async fn registered(
                 ("changesAt", json!(pending.map(|change| change.height))),
                 ("changesToKey", json!(pending.map(|change| change.key))),
                 ("changesToPower", json!(pending.map(|change| change.power))),
+                ("standby", named(standby.key)),
                 ("feeRecipient", json!(node.feeRecipient)),
             ],
         });
@@ -156,17 +159,28 @@ async fn staked(
             ],
         });
     let leaving: Vec<ValidatorRow> = leaving.collect();
-    let rows = candidates.iter().map(|candidate| ValidatorRow {
-        key: PublicKey(candidate.key),
-        power: candidate.power,
-        more: vec![
-            ("owner", json!(candidate.owner)),
-            ("stakeWei", json!(candidate.stake.to_string())),
-            ("state", json!(standing(candidate))),
-            ("feeRecipient", json!(candidate.feeRecipient)),
-        ],
-    });
-    Ok(rows.chain(leaving).collect())
+    let mut rows = Vec::new();
+    for candidate in &candidates {
+        let standby = contract.view(standbyCall { owner: candidate.owner }).await?;
+        rows.push(ValidatorRow {
+            key: PublicKey(candidate.key),
+            power: candidate.power,
+            more: vec![
+                ("owner", json!(candidate.owner)),
+                ("stakeWei", json!(candidate.stake.to_string())),
+                ("state", json!(standing(candidate))),
+                ("standby", named(standby.key)),
+                ("feeRecipient", json!(candidate.feeRecipient)),
+            ],
+        });
+    }
+    rows.extend(leaving);
+    Ok(rows)
+}
+
+/// A standby's key; nothing, if there is none.
+fn named(key: B256) -> Value {
+    json!((!key.is_zero()).then_some(key))
 }
 
 fn standing(candidate: &Candidate) -> String {
