@@ -259,7 +259,7 @@ fn the_terms_of_staking_are_bounded() {
             s.absence_parts = 1_001;
         }),
         ("`staking.validators_max` is 121", |s| s.validators_max = 121),
-        ("`staking.validators_min` is 65", |s| s.validators_min = 65),
+        ("`staking.validators_min` is 121", |s| s.validators_min = 121),
         ("`staking.power_share_max` is 0", |s| s.power_share_max = 0),
         ("`staking.min_stake` is 0", |s| s.min_stake = Default::default()),
         ("`staking.validators_max` is 1", |s| {
