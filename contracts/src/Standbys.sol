@@ -69,7 +69,10 @@ abstract contract Standbys is Claims {
         if (changes || early || !_isActive(e.organisation) || !_isFreeFor(peer, key)) return;
         emit SeatMoved(peer, e.key, key, _next());
         _release(e.key, _next());
-        _claims[key] = Claim(KeyRole.Validator, false, e.organisation, _next(), 0);
+        // Of a key that signed for the seat before evidence can still come: its use stays known.
+        Claim storage c = _claims[key];
+        uint64 from = block.number < c.free ? c.from : _next();
+        _claims[key] = Claim(KeyRole.Validator, false, e.organisation, from, 0);
         _peerOf[key] = peer;
         (e.key, e.standby, e.moved) = (key, 0, uint64(block.timestamp));
         if (e.changes != 0) e.nextKey = key;

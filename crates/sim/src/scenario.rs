@@ -25,7 +25,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 45] = [
+pub const ALL: [Scenario; 47] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
