@@ -9,7 +9,7 @@ use revm::context::result::ExecutionResult;
 
 use super::{super::*, walk::Walk};
 use crate::{
-    TraceBudget,
+    CallMemory,
     state_sync::{restore, write_state},
     trace_block,
 };
@@ -103,7 +103,7 @@ impl Walk {
         for account in &self.values.accounts {
             let said = contract.view(IGovernance::permissionsCall { account: *account });
             let said = said.expect("the contract answers");
-            let read = Permissions::read(&state, account).expect("memory");
+            let read = Permissions::in_force(&state, account, true, true).expect("memory");
             assert_eq!(
                 (said.bit(0), said.bit(1)),
                 (read.may_send(), read.may_deploy()),
@@ -138,9 +138,9 @@ impl Walk {
         let tracer = Some(GethDebugBuiltInTracerType::CallTracer.into());
         let options = GethDebugTracingOptions { tracer, ..Default::default() };
         let (spec, snapshot) = (self.net.ledger.spec(), self.net.ledger.snapshot());
-        let budget = TraceBudget { max: usize::MAX, reserve: &mut |_| true };
+        let memory = CallMemory::of_trace(usize::MAX, &|_| true);
         let height = self.net.ledger.tip().number;
-        let traces = trace_block(spec, &snapshot, height, options, budget).expect("it runs again");
+        let traces = trace_block(spec, &snapshot, height, options, &memory).expect("it runs again");
         for (_, trace) in traces {
             let GethTrace::CallTracer(frame) = trace else { panic!("{trace:?}") };
             self.note_panics(&frame);

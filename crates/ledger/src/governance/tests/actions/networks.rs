@@ -82,7 +82,8 @@ fn organisation(dice: &mut Dice, o: u8) -> FoundingOrganisation {
     let threshold = 1 + dice.below(keys.len().min(2)) as u8;
     // Who sends for the wallets.
     let senders = vec![address(OTHERS[2])];
-    FoundingOrganisation { name: name(o), threshold, keys, ca_keys: vec![key(201 + o)], senders }
+    let (name, ca_keys) = (name(o), vec![key(201 + o)]);
+    FoundingOrganisation { name, threshold, keys, recovery_key: None, ca_keys, senders }
 }
 
 fn founder(dice: &mut Dice, kind: Kind, n: u8) -> FoundingValidator {
