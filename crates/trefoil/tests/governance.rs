@@ -110,6 +110,7 @@ fn organisations_govern_by_commands() {
     admit(&network, path);
     settings(&network);
     revoke_and_rotate(&network, path);
+    name_a_standby(&network, path);
     rotate_validator_key(&mut network);
     certify(&network, path);
 
@@ -186,6 +187,30 @@ fn revoke_and_rotate(network: &Network, path: &str) {
     let proof = network.prove(&format!("{path}/bolt"), "ca", "bolt");
     network.write(1, &["org", "rotate-ca", "--add", &new, "--proof", &proof]);
     assert_eq!(network.write(1, &["org", "rotate-ca", "--end", old])["state"], "executed");
+}
+
+/// Its organisation alone decides it, with a key that agrees.
+fn name_a_standby(network: &Network, path: &str) {
+    let dir = format!("{path}/standby");
+    let made = succeed(&["keys", "new", "validator", "--dir", &dir]);
+    let key = made.split_whitespace().nth(1).unwrap();
+    let row = || network.read(&["validator", "list"])[1].clone();
+    let peer = row()["peer"].as_str().unwrap().to_owned();
+    let name = ["validator", "standby", key, "--node", &peer];
+    network.refuse(1, &name[..3], &["which validator's seat", "--node"]);
+    network.refuse(1, &name, &["has not agreed", "trefoil keys prove validator"]);
+    let proof = network.prove(&dir, "validator", "bolt");
+    let name = [&name[..], &["--proof", &proof]].concat();
+    assert_eq!(network.write(1, &name)["state"], "executed", "its own affair");
+    assert_eq!(row()["standby"], *key);
+    let own = row()["key"].as_str().unwrap().to_owned();
+    let proof = network.prove(&network.dirs[1], "validator", "bolt");
+    let own = ["validator", "standby", &own, "--node", &peer, "--proof", &proof];
+    network.refuse(1, &own, &["KeyInUse", "make a new key"]);
+    let none = ["validator", "standby", "--none", "--node", &peer];
+    assert_eq!(network.write(1, &none)["state"], "executed");
+    assert_eq!(row()["standby"], Value::Null);
+    network.refuse(1, &none, &["NothingToChange"]);
 }
 
 /// All three are needed for a quorum: blocks go on only if the node signs with the old key up to

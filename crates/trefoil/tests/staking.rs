@@ -31,7 +31,7 @@ const TERMS: &str = "
 [staking]
 epoch_blocks = 16
 unbonding_blocks = 32
-window_blocks = 32
+window_blocks = WINDOW
 window_seconds = 1
 jail_blocks = 32
 validators_min = 3
@@ -47,11 +47,12 @@ struct Network {
 }
 
 impl Network {
-    fn found(path: &str) -> Self {
+    /// `window`: the blocks over which absence is judged.
+    fn found(path: &str, window: u32) -> Self {
         let dir = format!("{path}/newcomer");
         let made = succeed(&["keys", "new", "account", "--dir", &dir]);
         let account = made.split_whitespace().nth(1).unwrap().to_owned();
-        let ports = free_ports(2 * (FOUNDERS + 1));
+        let ports = free_ports(2 * (FOUNDERS + 2));
         let net = format!("{path}/net");
         let mut args = vec!["network", "new", "--kind", "public", "--chain-id", "55"];
         args.extend(["--validators", "3", "--yes", "--block-time", "100", "--idle-block-s", "1"]);
@@ -65,7 +66,7 @@ impl Network {
         args.push(&net);
         succeed(&args);
         let mut network = Self { ports, nodes: Vec::new(), dir, account };
-        network.set_terms(path);
+        network.set_terms(path, window);
         for i in 0..FOUNDERS {
             network.nodes.push(network.run(&format!("{net}/node-{i}"), i));
         }
@@ -74,14 +75,15 @@ impl Network {
     }
 
     /// Before the first start, in every copy.
-    fn set_terms(&self, path: &str) {
+    fn set_terms(&self, path: &str, window: u32) {
+        let terms = TERMS.replace("WINDOW", &window.to_string());
         let founders = (0..FOUNDERS).map(|i| format!("/node-{i}"));
         for dir in founders.chain([String::new()]) {
             let file = format!("{path}/net{dir}/chain.toml");
             let spec = std::fs::read_to_string(&file).unwrap();
             let (before, staking) = spec.split_once("[staking]").unwrap();
             let after = staking.find("\n[").map_or("", |at| &staking[at..]);
-            std::fs::write(&file, format!("{before}{TERMS}{after}")).unwrap();
+            std::fs::write(&file, format!("{before}{terms}{after}")).unwrap();
         }
     }
 
@@ -99,14 +101,19 @@ impl Network {
         reach(self.rpc(0), wanted, || self.nodes[0].said());
     }
 
-    /// Its directory, from the specification and one address; and its process.
+    /// The newcomer's process.
     fn join(&self, path: &str) -> Process {
+        self.join_in(path, &self.dir, FOUNDERS)
+    }
+
+    /// A node's directory, from the specification and one address; and its process.
+    fn join_in(&self, path: &str, dir: &str, index: u16) -> Process {
         let chain = format!("{path}/net/chain.toml");
         let bootstrap = format!("127.0.0.1:{}", self.rpc(0) + 1);
-        let args = ["init", "--chain", &chain, "--dir", &self.dir, "--validator"];
+        let args = ["init", "--chain", &chain, "--dir", dir, "--validator"];
         let output = finish(trefoil(&args).env("TREFOIL_P2P_BOOTSTRAP", bootstrap));
         assert!(output.status.success(), "{}", common::text(&output));
-        self.run(&self.dir, FOUNDERS)
+        self.run(dir, index)
     }
 
     /// The newcomer gives `trefoil validator …`, at a founder's node.
@@ -193,7 +200,7 @@ fn ether(amount: u64) -> U256 {
 fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     let dir = tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
-    let network = Network::found(path);
+    let network = Network::found(path, 32);
     let trickle = Trickle::start(network.rpc(0));
     let mut node = network.join(path);
     let own = network.rpc(FOUNDERS);
@@ -231,6 +238,53 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     assert!(node.end("-TERM").success());
 
     verify(path, network.rpc(0), in_the_set, left);
+}
+
+/// The seat of a killed node moves by itself; the standby signs without a restart, and the old node, when it is
+/// back, sees that it does not.
+#[test]
+fn a_seat_moves_to_its_standby() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let network = Network::found(path, 1_000);
+    let trickle = Trickle::start(network.rpc(0));
+    let mut node = network.join(path);
+    let standby_dir = format!("{path}/standby");
+    let mut standby = network.join_in(path, &standby_dir, FOUNDERS + 1);
+    let standby_rpc = network.rpc(FOUNDERS + 1);
+    reach(standby_rpc, height(network.rpc(0)).unwrap(), || standby.said());
+    network.does(&["stake", "10"], "stakes 10 ether");
+    network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
+    let old = network.standing()["key"].clone();
+
+    let status = |rpc: u16| ask(rpc, "trefoil_status", json!([])).unwrap();
+    let key = status(standby_rpc)["validator"].as_str().unwrap().to_owned();
+    network.refused(&["standby", &key], &["has not agreed to stand by", "keys prove validator"]);
+    let prove = ["keys", "prove", "validator", "--owner", &network.account, "--dir"];
+    let proof = succeed(&[&prove[..], &[&standby_dir]].concat());
+    network.does(&["standby", &key, "--proof", proof.trim()], "when its own has signed none of 64");
+    assert_eq!(network.standing()["standby"], *key);
+    assert_eq!(
+        (&network.standing()["key"], &status(standby_rpc)["validating"]),
+        (&old, &json!(false))
+    );
+
+    node.end("-KILL");
+    network.wait("the standby signs", |row| row["key"] == *key && row["signedLast"] == true);
+    assert_eq!(
+        (&network.standing()["power"], &network.standing()["standby"]),
+        (&json!(10), &Value::Null)
+    );
+    let mut node = network.run(&network.dir, FOUNDERS);
+    let now = height(network.rpc(0)).unwrap();
+    reach(network.rpc(FOUNDERS), now + 5, || node.said());
+    let [of_old, of_new] = [FOUNDERS, FOUNDERS + 1].map(|index| status(network.rpc(index)));
+    assert_eq!((&of_old["validator"], &of_old["validating"]), (&old, &json!(false)));
+    assert_eq!(of_new["validating"], true);
+    assert_eq!(network.standing()["signedLast"], true);
+    trickle.end();
+    assert!(standby.end("-TERM").success());
+    assert!(node.end("-TERM").success());
 }
 
 /// From the specification alone, across all these changes.
