@@ -73,8 +73,6 @@ struct PeerShare {
     bytes: usize,
 }
 
-// Attack: the shortest authorisations of EIP-7702, of 27 bytes each, take five times as many when
-// they are decoded, and more in a list that has grown.
 /// What a transaction takes in memory beside itself: its entries in the orders and in the index.
 const INDEX_BYTES: usize = 256;
 

@@ -19,6 +19,8 @@ pub struct Pooled {
     pub cost: U256,
     /// Encoded length.
     pub bytes: usize,
+    // Attack: the shortest authorisations of EIP-7702, of 27 bytes each, take five times as many
+    // when they are decoded, and more in a list that has grown.
     /// What the pool holds for it in memory, bytes.
     pub held: usize,
     /// The number of admissions before it; breaks ties.

@@ -1,5 +1,5 @@
-//! Whom the service dials: the configured peers, candidates of the address book,
-//! and whom somebody named.
+//! The peers that the service dials: the configured peers, candidates of the address book,
+//! and providers that a search found.
 
 use std::{error::Error, io, net::SocketAddr, time::Instant};
 
@@ -158,8 +158,8 @@ impl Service {
         let Some(finder) = self.finder.clone() else { return };
         let shared = self.peer_table.clone();
         let lasting = |connection: &Connection| {
-            let stays = [Some(DialReason::Named), Some(DialReason::Kept)];
-            connection.has_session() && stays.contains(&connection.dialled_for)
+            let reason = connection.dialled_for;
+            connection.has_session() && matches!(reason, Some(DialReason::Named | DialReason::Kept))
         };
         let others = lock(&shared.connections)
             .iter()

@@ -62,7 +62,8 @@ impl Service {
         }
     }
 
-    /// Dials a peer that a search asks for, or that a peer named, unless it is dialled now, or was just before.
+    /// Dials a peer that a search asks for, or that a peer named, unless it is dialled now, or was
+    /// just before.
     pub(super) fn dial_for_search(&mut self, peer: PeerId, address: SocketAddr) {
         if lock(&self.peer_table.connections).search_dials().any(|dial| dial.peer == peer) {
             return;
