@@ -2,12 +2,11 @@
 //!
 //! What always holds: one job at a time is with the workers, so that blocks and wallets wait for no
 //! more gossip; peers without credit have [`UNPAID_RECOVERIES`] together, a job each in turns; peers
-//! whose transactions entered the pool of late wait for none of these. It must never know: what a
-//! transaction holds.
+//! whose transactions entered the pool of late wait for none of these; no job of a peer that left
+//! waits. It must never know: what a transaction holds.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    iter,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -58,10 +57,8 @@ fn run(events: &Receiver<GossipEvent>, workers: &ThreadPool, done: &mpsc::Sender
                     workers.install(|| txs.into_par_iter().map(|raw| recover(&raw)).collect());
                 let liar = from.filter(|_| recovered.iter().any(Result::is_err));
                 events.try_iter().for_each(|event| queue.on_event(event));
-                let refused = liar.map(|peer| queue.refuse(&peer)).unwrap_or_default();
-                let recovered = Done::Recovered { id, txs: recovered };
-                let refused = refused.into_iter().map(|id| Done::Refused { id });
-                if iter::once(recovered).chain(refused).any(|it| done.blocking_send(it).is_err()) {
+                liar.into_iter().for_each(|peer| queue.refuse(&peer));
+                if done.blocking_send(Done::Recovered { id, txs: recovered }).is_err() {
                     return; // The node stops.
                 }
             }
@@ -71,8 +68,17 @@ fn run(events: &Receiver<GossipEvent>, workers: &ThreadPool, done: &mpsc::Sender
                 Err(RecvTimeoutError::Disconnected) => return,
             },
         }
+        for id in queue.refused.drain(..) {
+            if done.blocking_send(Done::Refused { id }).is_err() {
+                return;
+            }
+        }
     }
 }
+
+// What all that left have sent is read within some 100 ms. 32 KiB.
+/// So many peers that left are remembered.
+const LEFT_MAX: usize = 1_024;
 
 /// How long an empty queue waits for an event; then it waits again.
 const IDLE: Duration = Duration::from_secs(60);
@@ -86,6 +92,10 @@ struct GossipQueue {
     /// How many recoveries each connected peer has credit for.
     credits: BTreeMap<PeerId, usize>,
     unpaid: RateLimiter,
+    /// The peers that left last, the oldest first.
+    left: VecDeque<PeerId>,
+    /// The numbers of jobs that are not carried out, of which the node is yet to be told.
+    refused: Vec<u64>,
 }
 
 impl GossipQueue {
@@ -96,18 +106,35 @@ impl GossipQueue {
             turns: VecDeque::new(),
             credits: BTreeMap::new(),
             unpaid: RateLimiter::new(rate, burst),
+            left: VecDeque::new(),
+            refused: vec![],
         }
     }
 
     fn on_event(&mut self, event: GossipEvent) {
         match event {
-            GossipEvent::Connected(peer) => _ = self.credits.insert(peer, 0),
-            GossipEvent::Disconnected(peer) => _ = self.credits.remove(&peer),
+            GossipEvent::Connected(peer) => {
+                self.left.retain(|left| *left != peer);
+                self.credits.insert(peer, 0);
+            }
+            // Attack: identities that come, leave 4 MiB each and go, until what waits here fills the
+            // room of all (`TXS.held`): 1 of 12 honest transactions entered. An honest peer that
+            // goes has told its other peers too.
+            GossipEvent::Disconnected(peer) => {
+                self.refuse(&peer);
+                self.credits.remove(&peer);
+                if self.left.len() == LEFT_MAX {
+                    self.left.pop_front();
+                }
+                self.left.push_back(peer);
+            }
             GossipEvent::Credited(peer) => {
                 // One that left meanwhile is not remembered.
                 let credit = self.credits.get_mut(&peer);
                 credit.into_iter().for_each(|credit| *credit = RECOVERIES_OF_CREDIT);
             }
+            // The node reads gossip last: its peer may be gone by then. Or not be announced yet.
+            GossipEvent::Job(peer, job) if self.left.contains(&peer) => self.refused.push(job.id),
             GossipEvent::Job(peer, job) => {
                 let jobs = self.jobs.entry(peer).or_default();
                 if jobs.is_empty() {
@@ -151,12 +178,12 @@ impl GossipQueue {
 
     // Attack: 4 MiB of what is no transaction, 38,000 of it, all of which was recovered after the
     // ban. A node recovers before it sends on, so no honest peer sends one.
-    /// A peer sent what no node would have sent on: takes out its jobs, whose numbers this returns,
-    /// and its credit.
-    pub fn refuse(&mut self, peer: &PeerId) -> Vec<u64> {
+    /// A peer sent what no node would have sent on: refuses its jobs, and takes its credit.
+    fn refuse(&mut self, peer: &PeerId) {
         self.credits.entry(*peer).and_modify(|credit| *credit = 0);
         self.turns.retain(|other| other != peer);
-        self.jobs.remove(peer).into_iter().flatten().map(|job| job.id).collect()
+        let jobs = self.jobs.remove(peer);
+        self.refused.extend(jobs.into_iter().flatten().map(|job| job.id));
     }
 
     /// Takes the oldest job of the peer at a place; its next one has its turn after all others.
@@ -175,6 +202,8 @@ impl GossipQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use trefoil_crypto::SecretKey;
 
     use super::*;
@@ -258,8 +287,10 @@ mod tests {
     fn of_a_peer_that_lied_nothing_more_is_recovered() {
         let mut queue = queue([1, 2], 3);
         queue.on_event(GossipEvent::Credited(peer(1)));
-        assert_eq!(queue.refuse(&peer(1)), [0, 1, 2]);
-        assert!(queue.refuse(&peer(1)).is_empty());
+        for _ in 0..2 {
+            queue.refuse(&peer(1));
+            assert_eq!(queue.refused, [0, 1, 2]);
+        }
         push(&mut queue, 1, 3);
         let now = Instant::now();
         // It has no credit any more: the turns are the others', too.
@@ -289,12 +320,22 @@ mod tests {
         assert!(recovered <= 2 && done.len() == 5, "{done:?}");
     }
 
+    /// Attack: each of a crowd leaves as much as it may, and goes.
     #[test]
-    fn nothing_is_remembered_of_peers_that_left() {
-        let mut queue = queue([1], 2);
+    fn peers_that_left_hold_no_room_and_are_not_remembered() {
+        let mut queue = queue([1, 2], 2);
         queue.on_event(GossipEvent::Disconnected(peer(1)));
         queue.on_event(GossipEvent::Credited(peer(1)));
-        assert_eq!(taken(&mut queue, Instant::now(), SECONDS).len(), 2, "the node waits for them");
-        assert!(queue.jobs.is_empty() && queue.turns.is_empty() && queue.credits.is_empty());
+        push(&mut queue, 1, 2);
+        assert_eq!(queue.refused, [0, 1, 2]);
+        let taken = taken(&mut queue, Instant::now(), SECONDS);
+        assert!(taken.len() == 2 && taken.iter().all(|(from, _)| *from == peer(2)), "{taken:?}");
+        assert!(queue.jobs.is_empty() && queue.turns.is_empty());
+        assert_eq!(queue.credits.keys().collect::<Vec<_>>(), [&peer(2)]);
+        // What a newcomer sent may be read before it is announced; one that came again is none.
+        push(&mut queue, 3, 3);
+        queue.on_event(GossipEvent::Connected(peer(1)));
+        push(&mut queue, 1, 4);
+        assert_eq!((queue.jobs.len(), queue.left.len()), (2, 0));
     }
 }

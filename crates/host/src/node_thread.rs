@@ -294,6 +294,9 @@ impl NodeThread {
                     self.parts.net.credit(peer);
                 }
                 PeerCommand::CreditBlock(peer) => self.parts.net.credit_block(peer),
+                PeerCommand::Unasked { peer, lane, signatures } => {
+                    self.parts.net.slow(peer, lane, signatures)
+                }
                 PeerCommand::Admission(admission) => self.parts.net.set_admission(admission),
             }
         }

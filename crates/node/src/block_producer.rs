@@ -81,8 +81,12 @@ impl BlockProducer {
             closing: has_transactions(tip),
             begun: None,
             // Measured from the height's beginning and not from its end: a round that took long
-            // does not slow the chain down twice. A block that came by block sync began no height here, so it delays none.
-            not_before: self.begun.map_or(self.not_before, |begun| begun + self.interval),
+            // does not slow the chain down twice. A block that came by block sync began no height
+            // here, so it delays none. Attack: an early vote of each height lets it begin before its
+            // time, so that every other block came 60 ms after the one before.
+            not_before: self
+                .begun
+                .map_or(self.not_before, |begun| begun.max(self.not_before) + self.interval),
             // Content outlives its height: `note_content` looks at it again with each block.
             pending_since: self.pending_since,
             request: None,
@@ -178,5 +182,21 @@ mod tests {
         let until = Time(19_000);
         producer.note_request(BuildRequest { height: 2, round: 0, at: Time(10_010), until });
         assert!(producer.take_request(not_before).is_some());
+    }
+
+    /// One bad validator votes for each height before the one before it is decided, so that it
+    /// begins early: every other block came at once.
+    #[test]
+    fn early_votes_do_not_change_the_pace() {
+        let interval = Millis(500);
+        let mut producer = BlockProducer { interval, ..BlockProducer::default() };
+        let mut decided = Time(0);
+        for height in 0..10 {
+            // A block is decided 60 ms after it may be built.
+            producer.note_begun(decided);
+            decided = decided.max(producer.not_before) + Millis(60);
+            assert_eq!(decided, Time(height * interval.0 + 60));
+            producer = producer.next(decided, &Header::default());
+        }
     }
 }

@@ -67,15 +67,19 @@ pub(crate) struct BlockSync {
     /// The blocks that may be committed. Of those after the first the certificates are
     /// verified when the block before is committed.
     ready: VecDeque<ReadyBlock>,
-    /// The peer that was asked last; the next one is next.
-    last: Option<PeerId>,
-    /// Whether that was one of those preferred.
+    /// The last place in the queue of sources.
+    last_place: u64,
+    /// Whether the peer that was asked last was one of those preferred.
     preferred: bool,
 }
 
 /// What is known of a peer as a giver of blocks.
 #[derive(Debug, Default)]
 struct BlockSource {
+    // Attack: ids that are made until they are the next in order: one silent peer after another is
+    // asked, and no honest one.
+    /// Its place in the queue: whoever comes, or was asked, is the last.
+    place: u64,
     is_member: bool,
     /// The height of its newest final block, as it says.
     height: Option<Height>,
@@ -152,7 +156,10 @@ impl BlockSync {
         let known = known.or_else(|| self.left.remove(&peer));
         let (failures, until) = known.unwrap_or_default();
         let distrusted_until = until.min(now + RETURN_WAIT);
-        let source = BlockSource { is_member, failures, distrusted_until, ..Default::default() };
+        self.last_place += 1;
+        let place = self.last_place;
+        let source =
+            BlockSource { place, is_member, failures, distrusted_until, ..Default::default() };
         self.sources.insert(peer, source);
     }
 
@@ -238,36 +245,45 @@ impl BlockSync {
 
     /// Gives up a request that was not answered in time, and returns the next
     /// request, if one is due, and the peer that it is for.
-    pub fn tick(&mut self, now: Time, at: SyncPosition) -> Option<(PeerId, GetBlocks)> {
+    pub fn tick(
+        &mut self,
+        now: Time,
+        at: SyncPosition,
+        is_favoured: impl Fn(&PeerId) -> bool,
+    ) -> Option<(PeerId, GetBlocks)> {
         if let Some(request) = self.request.take_if(|request| request.until <= now) {
             self.distrust(now, &request.peer);
         }
         if self.request.is_some() || self.has_answer() {
             return None;
         }
-        let peer = self.choose_source(now, at)?;
+        let peer = self.choose_source(now, at, is_favoured)?;
         let from = at.next_height;
         self.request = Some(BlockRequest { peer, from, until: now + ANSWER_WAIT });
         Some((peer, GetBlocks { from, count: limits::CATCH_UP_BLOCKS_MAX }))
     }
 
-    /// The next peer in turn of those that are ahead. Every other time it is one whose
-    /// blocks have verified, so that many liars cost half of the waits; and not each time,
+    /// The next peer in turn of those that are ahead. Every other time it is one that is favoured
+    /// or whose blocks have verified, so that many liars cost half of the waits; and not each time,
     /// or one peer that gives a block in three seconds would be the only one asked. A peer
     /// that cannot be judged a member is asked when no member is ahead.
-    fn choose_source(&mut self, now: Time, at: SyncPosition) -> Option<PeerId> {
-        let last = self.last;
-        let after = self.sources.iter().filter(|(peer, _)| last.is_none_or(|last| **peer > last));
-        let in_turn = after.chain(&self.sources);
-        let due =
-            in_turn.filter(|(_, source)| source.worth_asking_from(at).is_some_and(|t| t <= now));
+    fn choose_source(
+        &mut self,
+        now: Time,
+        at: SyncPosition,
+        is_favoured: impl Fn(&PeerId) -> bool,
+    ) -> Option<PeerId> {
+        let is_due = |source: &BlockSource| source.worth_asking_from(at).is_some_and(|t| t <= now);
+        let due = self.sources.iter_mut().filter(|(_, source)| is_due(source));
         // Members first: a peer that cannot be judged may be an outsider that gives nothing.
         let prefers = !self.preferred;
-        let key = |(_, s): &(&PeerId, &BlockSource)| (!s.is_member, prefers && !s.delivers);
-        let peer = *due.min_by_key(key)?.0;
-        self.preferred = prefers;
-        self.last = Some(peer);
-        Some(peer)
+        let (peer, source) = due.min_by_key(|(peer, source)| {
+            let waits = prefers && !source.delivers && !is_favoured(peer);
+            (!source.is_member, waits, source.place)
+        })?;
+        self.last_place += 1;
+        (self.preferred, source.place) = (prefers, self.last_place);
+        Some(*peer)
     }
 
     fn distrust(&mut self, now: Time, peer: &PeerId) {
@@ -278,7 +294,13 @@ impl BlockSync {
         }
     }
 
-    /// A peer's answer. Its blocks are given out by [`Self::take_batch`].
+    /// Whether an answer of this peer, from this height on, is waited for.
+    pub fn has_asked(&self, peer: &PeerId, from: Height) -> bool {
+        self.request.as_ref().is_some_and(|request| request.peer == *peer && request.from == from)
+    }
+
+    /// A peer's answer to the request that is out. Its blocks are given out by
+    /// [`Self::take_batch`].
     ///
     /// # Errors
     /// The misdeed that the answer proves.
@@ -289,10 +311,7 @@ impl BlockSync {
         answer: Blocks,
         ledger: &Ledger,
     ) -> Result<(), Offence> {
-        let expected = |r: &mut BlockRequest| r.peer == peer && r.from == answer.from;
-        if self.request.take_if(expected).is_none() {
-            return Ok(()); // Too late, or never asked for.
-        }
+        self.request = None;
         if answer.blocks.is_empty() {
             self.distrust(now, &peer);
             return Ok(());

@@ -63,6 +63,9 @@ const LIST_TURNS_MAX: u32 = 36;
 /// Less than so many bytes is asked of one peer: sharing costs a step more.
 const SHARED_BYTES_MIN: u64 = 128 * 1024;
 
+/// What a transfer has, the shortest that is usual.
+const TRANSFER_BYTES: u64 = 110;
+
 // An answer has at most 2 MiB (`TXS_BYTES_MAX`), and what is on its way when a block is
 // made whole otherwise is wasted.
 /// About so much is asked of one peer at once.
@@ -110,6 +113,8 @@ pub(crate) struct MissingTransactions {
     moved_at: Time,
     /// The peer whose turn it is to be asked: the sender of the list, then each other.
     turn: u32,
+    /// The peers that sent a list which was known: they have the block, or say so.
+    holders: BTreeSet<PeerId>,
     /// How often something was asked for since something came.
     tries: u32,
     /// Since when this list of hashes is followed.
@@ -132,22 +137,33 @@ pub(crate) struct MissingTransactions {
 
 /// A copy of a proposal with another list of hashes than the one that is followed.
 #[derive(Debug)]
-struct AlternateList {
-    from: PeerId,
+pub(crate) struct AlternateList {
+    pub from: PeerId,
     /// Its sender is favoured, so less likely to be the liar.
     favoured: bool,
     /// It had its turn, and nobody could complete it.
     is_tried: bool,
-    proposed: ProposedBlock,
+    /// The peer whose turn it is to be asked for what it names.
+    pub turn: u32,
+    pub proposed: ProposedBlock,
     /// The bytes of the copy, which are counted once.
     bytes: usize,
+}
+
+impl AlternateList {
+    fn new(from: PeerId, favoured: bool, proposed: ProposedBlock) -> Self {
+        let bytes = proposed.length();
+        Self { from, favoured, is_tried: false, turn: 0, proposed, bytes }
+    }
 }
 
 /// The peers that missing transactions can be asked of.
 pub(crate) struct Givers {
     pub me: PeerId,
-    /// All members that are connected, in order.
-    pub members: Vec<PeerId>,
+    /// The members that are connected and favoured, in an order that no peer can choose.
+    pub favoured: Vec<PeerId>,
+    /// The other members, likewise.
+    pub others: Vec<PeerId>,
     /// Those that fetch the same, this node among them if it validates, in order: the
     /// validators, where the chain says which nodes validate; else all members.
     pub sharers: Vec<PeerId>,
@@ -172,6 +188,7 @@ impl MissingTransactions {
             mute: BTreeSet::new(),
             moved_at: ask_at,
             turn: 0,
+            holders: BTreeSet::new(),
             tries: 0,
             since: now,
             list_turn: Millis(propose_wait.0 / LISTS_IN_A_ROUND),
@@ -243,14 +260,7 @@ impl MissingTransactions {
             let Some(at) = tried.or_else(strangers) else { return };
             self.alternates.remove(at);
         }
-        let bytes = proposed.length();
-        self.alternates.push_back(AlternateList {
-            from,
-            favoured,
-            is_tried: false,
-            proposed,
-            bytes,
-        });
+        self.alternates.push_back(AlternateList::new(from, favoured, proposed));
     }
 
     // Attack: one liar fills the reserve, so that no true copy finds room. Each peer has one list,
@@ -263,10 +273,17 @@ impl MissingTransactions {
             && self.alternates.iter().all(|it| differs(it.from, &it.proposed.tx_hashes))
     }
 
+    /// Notes that a peer sent a list which is known.
+    pub fn note_holder(&mut self, from: PeerId, favoured: bool) {
+        if self.holders.len() < lists_max(favoured) {
+            self.holders.insert(from);
+        }
+    }
+
     /// Whether what a peer's list names is looked up: one list of each peer for each round that
     /// proposes the block.
     pub fn may_look_up(&mut self, from: PeerId, favoured: bool, round: Round) -> bool {
-        let max = if favoured { LOOKED_UP_MAX } else { LOOKED_UP_MAX / 2 };
+        let max = lists_max(favoured);
         let before = self.looked_up.get(&from);
         let may = before.map_or(self.looked_up.len() < max, |before| *before < round);
         if may {
@@ -307,10 +324,8 @@ impl MissingTransactions {
     /// again.
     pub fn set_aside(&mut self) {
         if !self.alternates.is_empty() && self.list_turns < LIST_TURNS_MAX {
-            let (from, proposed) = (self.from, self.proposed.clone());
-            let bytes = proposed.length();
-            let list = AlternateList { from, favoured: false, is_tried: true, proposed, bytes };
-            self.alternates.push_back(list);
+            let list = AlternateList::new(self.from, false, self.proposed.clone());
+            self.alternates.push_back(AlternateList { is_tried: true, turn: self.turn, ..list });
         }
     }
 
@@ -319,12 +334,12 @@ impl MissingTransactions {
     pub fn take_alternate(
         &mut self,
         known: impl Fn(&B256) -> Option<Transaction>,
-    ) -> Option<(PeerId, ProposedBlock)> {
+    ) -> Option<AlternateList> {
         let mut lists = self.alternates.iter();
         let whole = lists.position(|it| self.find_all(&it.proposed.tx_hashes, &known).is_some());
         let untried = || self.alternates.iter().position(|it| !it.is_tried);
         let at = whole.or_else(untried).unwrap_or(0);
-        self.alternates.remove(at).map(|it| (it.from, it.proposed))
+        self.alternates.remove(at)
     }
 
     /// Takes all copies with other lists, the oldest first.
@@ -339,18 +354,25 @@ impl MissingTransactions {
         found
     }
 
-    /// Follows this list after another one: with the copies that are left, and with what came
-    /// until then.
-    pub fn follow_after(&mut self, before: Self, found: BTreeMap<B256, Transaction>) {
+    // Attack: a true list of a peer that gives nothing, and a false one beside it: each time the
+    // true one was followed again that peer was asked first, and nobody else.
+    /// Follows this list after another one: from this turn on, with the copies that are left, and
+    /// with what came until then.
+    pub fn follow_after(&mut self, before: Self, turn: u32, found: BTreeMap<B256, Transaction>) {
         (self.alternates, self.list_turns) = (before.alternates, before.list_turns + 1);
-        (self.looked_up, self.found) = (before.looked_up, found);
+        (self.looked_up, self.holders) = (before.looked_up, before.holders);
+        (self.turn, self.found) = (turn, found);
         let late = before.shares.into_open().chain(before.recovering).chain(before.late);
         self.late = late.take(limits::BLOCK_TXS_MAX).collect();
     }
 
-    /// How many bytes a transaction has on average, as the proposal says.
+    // Attack: nobody signs the number. With 2^64 bytes one transaction at a time was asked for, with
+    // 0 all of them of one peer.
+    /// How many bytes a transaction has on average, as the proposal says; at most as many as leave
+    /// room for the others, and a transfer's at least.
     fn tx_bytes(&self) -> u64 {
-        self.proposed.bytes / (self.proposed.tx_hashes.len() as u64).max(1)
+        let count = (self.proposed.tx_hashes.len() as u64).max(1);
+        (self.proposed.bytes.min(limits::BLOCK_BYTES_MAX as u64) / count).max(TRANSFER_BYTES)
     }
 
     /// Puts a transaction where it is missing; whether it was.
@@ -387,7 +409,7 @@ impl MissingTransactions {
         effects: &mut Effects,
     ) -> Vec<PeerId> {
         let block = self.proposed.proposal.block;
-        let open_max = (OPEN_BYTES_MAX / self.tx_bytes().max(1)).max(1) as usize;
+        let open_max = (OPEN_BYTES_MAX / self.tx_bytes()).max(1) as usize;
         let Self { wanted, recovering, shares, .. } = self;
         let is_needed =
             |tx: &B256| wanted.contains_key(tx) && !recovering.contains(tx) && !is_recovering(tx);
@@ -401,12 +423,20 @@ impl MissingTransactions {
         asked
     }
 
-    /// The sender of the list, then each other member, and again.
+    // Attack: the peer that is first to send the list gives nothing, and after it came the least
+    // ids, which were the attacker's too: the proposer, which had sent the same list, was not asked
+    // before the round was over.
+    /// The sender of the list; then the favoured members, those first that sent the same list; then
+    /// the others likewise; and again.
     fn whose_turn(&self, givers: &Givers) -> PeerId {
-        let others = givers.members.iter().filter(|peer| **peer != self.from);
-        let turn = self.turn as usize % (others.clone().count() + 1);
-        let other = turn.checked_sub(1).and_then(|at| others.copied().nth(at));
-        other.unwrap_or(self.from)
+        let mut order = vec![self.from];
+        for peers in [&givers.favoured, &givers.others] {
+            let peers = peers.iter().filter(|peer| **peer != self.from);
+            let (holders, rest): (Vec<_>, Vec<_>) =
+                peers.copied().partition(|peer| self.holders.contains(peer));
+            order.extend(holders.into_iter().chain(rest));
+        }
+        order[self.turn as usize % order.len()]
     }
 
     /// The peers that fetch a share each from the sender of the proposal, all in the
@@ -490,6 +520,11 @@ impl MissingTransactions {
         }
         filled && self.is_whole()
     }
+}
+
+/// The peers whose lists of one block are looked up or remembered, of one kind and those before it.
+const fn lists_max(favoured: bool) -> usize {
+    if favoured { LOOKED_UP_MAX } else { LOOKED_UP_MAX / 2 }
 }
 
 /// Sends transactions of a block, a piece at a time.

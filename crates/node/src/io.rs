@@ -7,7 +7,7 @@ use trefoil_ledger::{Checkpoint, CheckpointDone, Record, Snapshot};
 use trefoil_mempool::MempoolError;
 use trefoil_types::{
     Address, Admission, B256, ByteBudget, Height, Message, MessageRule, Offence, PeerId, PublicKey,
-    Receipt, RecoveredBlock, Round, Time, Transaction, TxError,
+    Receipt, RecoveredBlock, Round, Time, Transaction, TxError, message::Lane,
 };
 
 /// Names a caller's request so that its reply finds it.
@@ -129,6 +129,12 @@ impl Effects {
         })
     }
 
+    /// Slows down a peer for an answer of so many bytes and transactions that nothing waits for.
+    pub(crate) fn note_unasked(&mut self, peer: PeerId, lane: Lane, bytes: usize, txs: usize) {
+        let signatures = 1 + (bytes / BYTES_PER_SIGNATURE).max(txs / TXS_PER_SIGNATURE);
+        self.orders.push(PeerCommand::Unasked { peer, lane, signatures });
+    }
+
     /// Blames a peer for a message of a kind that peers relay for each other.
     pub(crate) fn blame_relay(&mut self, peer: PeerId, offence: Offence) {
         self.orders.push(PeerCommand::Blame { peer, offence, relayed: true });
@@ -161,7 +167,18 @@ pub enum PeerCommand {
     Credit(PeerId),
     /// The peer was the first to bring a valid proposal, or brought a final block.
     CreditBlock(PeerId),
+    /// The peer sent an answer that this node did not wait for. It may only be late, so that it is
+    /// no offence: the lane is read more slowly if that goes on. `signatures` could have been
+    /// verified in the time that the answer took.
+    Unasked { peer: PeerId, lane: Lane, signatures: usize },
 }
+
+// Attack: answers that nobody asked for, about blocks that nobody knows. An honest answer may come
+// when its height is over; one of the longest is 234.
+/// So many bytes, or transactions, take as long to read and decode as a signature to verify (32 µs,
+/// estimated).
+const BYTES_PER_SIGNATURE: usize = 64 * 1024;
+const TXS_PER_SIGNATURE: usize = 128;
 
 /// News for observers: RPC subscriptions, metrics, the devnet's line.
 #[derive(Clone, Debug)]

@@ -23,7 +23,8 @@ use alloy_primitives::{
 };
 use trefoil_mempool::Mempool;
 use trefoil_types::{
-    B256, Message, Millis, PeerId, Time, Transaction, keccak256, limits, message_rule as rules,
+    B256, Message, Millis, PeerId, Time, Transaction, decoded_bytes, keccak256, limits,
+    message_rule as rules,
 };
 
 use crate::{Effects, To, peer_bytes::PeerBytes, pieces::pieces};
@@ -338,7 +339,7 @@ impl TxGossip {
         let mut new = Vec::new();
         for raw in txs {
             // A transaction of no bytes is a hash and a place all the same.
-            let bytes = raw.len().max(WANTED_BYTES);
+            let bytes = decoded_bytes(&raw).max(WANTED_BYTES);
             // Attack: a flood, for which there is no room, and all of which would be hashed.
             if bytes > self.recovering_bytes.room(budget, peers, &peer) {
                 continue;

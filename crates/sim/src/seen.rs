@@ -16,6 +16,8 @@ pub struct Observations {
     pub blames: Vec<PeerCommand>,
     /// Each peer whose block was committed while it could not be judged.
     pub brought: Vec<PeerId>,
+    /// The peer of each answer that nothing waited for.
+    pub unasked: Vec<PeerId>,
     /// The honest machine of each equivocation that a node reported.
     pub equivocations: Vec<Id>,
     pub(crate) reply: Option<Reply>,

@@ -6,7 +6,7 @@ use trefoil_crypto::B256;
 
 use crate::{
     Attached, CertifiedBlock, Evidence, Header, Height, PolkaCertificate, Proposal,
-    RoundCertificate, Vote,
+    RoundCertificate, Vote, limits,
     message_lists::{self, ListError},
     message_rule::{self as rules, MessageRule},
 };
@@ -224,11 +224,15 @@ impl Message {
         out
     }
 
+    /// More than [`Self::unpacked_bytes`] of any honest message: an answer of block sync that is
+    /// full of authorisations (EIP-7702).
+    pub const UNPACKED_BYTES_MAX: usize = 10 * limits::MESSAGE_BYTES_MAX;
+
     /// What the message of these bytes takes in memory beyond as many bytes, when it is decoded:
     /// many short transactions take more than they have. 0 for what is no message.
     pub fn unpacked_bytes(bytes: &[u8]) -> usize {
         let Some((&kind, body)) = bytes.split_first() else { return 0 };
-        message_lists::check(kind, body).map_or(0, |held| held.saturating_sub(body.len()))
+        message_lists::check(kind, body).unwrap_or(0)
     }
 
     /// Decodes exactly one message.

@@ -14,8 +14,29 @@ const TX_BYTES_MIN: usize = 9;
 /// What an encoded transaction takes in memory beside its bytes.
 const RAW_OVERHEAD: usize = 64;
 
-/// What a decoded one takes, at about the least.
+/// What a decoded one takes beside them, at about the least.
 const DECODED_TX: usize = 512;
+
+// Attack: the shortest authorisations of EIP-7702 have 27 bytes, and 136 when they are decoded, in
+// a list with as much room again; the entries of an access list (EIP-2930) 23, and 48.
+/// The most that a raw transaction (EIP-2718) takes when it is decoded, beside what all take, bytes.
+/// That of what is no transaction is its length.
+pub fn decoded_bytes(raw: &[u8]) -> usize {
+    let (access, authorisations) = list_bytes(raw).unwrap_or_default();
+    raw.len() + 4 * access + 9 * authorisations
+}
+
+/// The bytes of a transaction's access list and of its authorisations.
+fn list_bytes(raw: &[u8]) -> Result<(usize, usize), ListError> {
+    let Some((kind @ 1..=4, body)) = raw.split_first() else { return Ok((0, 0)) };
+    let mut fields = Items(body).enter()?;
+    let before = if *kind == 1 { 7 } else { 8 };
+    for _ in 0..before {
+        fields.skip()?;
+    }
+    let access = fields.skip()?;
+    Ok((access, if *kind == 4 { fields.skip()? } else { 0 }))
+}
 
 /// Why a message is not decoded.
 #[derive(Debug)]
@@ -34,20 +55,20 @@ impl From<alloy_rlp::Error> for ListError {
 // Attack: 9 MiB of empty transactions. An item may be one byte on the wire and some 500 in
 // memory, so a count that comes after decoding comes 500 MB too late.
 /// Checks the count of every list that a message of this type may make long, and what each
-/// transaction at least takes; what its transactions take in memory, bytes.
+/// transaction at least takes; how many bytes its transactions take in memory beyond their own.
 pub(crate) fn check(kind: u8, body: &[u8]) -> Result<usize, ListError> {
     let mut message = Items(body);
     if kind == rules::TX_HASHES.kind || kind == rules::GET_TXS.kind {
         message.count(limits::TX_HASHES_MAX, 0)?;
     } else if kind == rules::TXS.kind {
         let txs = message.count(limits::TX_HASHES_MAX, TX_BYTES_MIN)?;
-        return Ok(body.len() + txs * RAW_OVERHEAD);
+        return Ok(txs * RAW_OVERHEAD);
     } else if kind == rules::GET_BODIES.kind || kind == rules::BODIES.kind {
         let mut fields = message.enter()?;
         fields.skip()?; // The block.
         if kind == rules::BODIES.kind {
             let txs = fields.count(limits::BLOCK_TXS_MAX, TX_BYTES_MIN)?;
-            return Ok(body.len() + txs * RAW_OVERHEAD);
+            return Ok(txs * RAW_OVERHEAD);
         }
         fields.count(limits::BLOCK_TXS_MAX, 0)?;
     } else if kind == rules::POLKA.kind {
@@ -62,7 +83,7 @@ pub(crate) fn check(kind: u8, body: &[u8]) -> Result<usize, ListError> {
         fields.count(limits::BLOCK_TXS_MAX, 0)?;
         fields.attached()?;
     } else if kind == rules::BLOCKS.kind {
-        return Ok(body.len() + message.blocks()? * DECODED_TX);
+        return Ok(message.blocks()?);
     }
     // The others hold lists of none or one, and are short.
     Ok(0)
@@ -96,14 +117,14 @@ impl Items<'_> {
             if items.is_empty() {
                 return Ok(count);
             }
-            items.skip_tx(bytes_min)?;
+            items.skip_at_least(bytes_min)?;
         }
         if items.is_empty() { Ok(max) } else { Err(ListError::TooMany(max)) }
     }
 
     // Attack: a million items of one byte, each of which takes an allocation.
     /// Passes over an item of `min` bytes at least; how many it holds.
-    fn skip_tx(&mut self, min: usize) -> Result<usize, ListError> {
+    fn skip_at_least(&mut self, min: usize) -> Result<usize, ListError> {
         let bytes = self.skip()?;
         if bytes < min { Err(alloy_rlp::Error::InputTooShort.into()) } else { Ok(bytes) }
     }
@@ -124,31 +145,32 @@ impl Items<'_> {
         if fields.is_empty() { Ok(()) } else { fields.certificate(limits::VALIDATORS_MAX) }
     }
 
-    /// Passes over an answer of block sync; how many transactions it has.
+    /// Passes over an answer of block sync; how many bytes its transactions take in memory beyond
+    /// their own.
     fn blocks(&mut self) -> Result<usize, ListError> {
         let mut fields = self.enter()?;
         fields.skip()?; // The first height.
         let mut blocks = fields.enter()?;
-        let (mut count, mut txs) = (0, 0);
+        let (mut count, mut txs, mut unpacked) = (0, 0, 0);
         while !blocks.is_empty() {
             count += 1;
             if count > limits::CATCH_UP_BLOCKS_MAX {
                 return Err(ListError::TooMany(limits::CATCH_UP_BLOCKS_MAX as usize));
             }
             let mut certified = blocks.enter()?;
-            certified.block(&mut txs)?;
+            unpacked += certified.block(&mut txs)?;
             certified.certificate(limits::VALIDATORS_MAX)?;
             certified.attached()?;
         }
-        Ok(txs)
+        Ok(unpacked)
     }
 
-    /// Passes over a block; `txs` are those of the message before it.
-    fn block(&mut self, txs: &mut usize) -> Result<(), ListError> {
+    /// Passes over a block, likewise; `txs` are those of the message before it.
+    fn block(&mut self, txs: &mut usize) -> Result<usize, ListError> {
         let mut fields = self.enter()?;
         fields.skip()?; // The header.
         let mut transactions = fields.enter()?;
-        let txs_before = *txs;
+        let (txs_before, mut unpacked) = (*txs, 0);
         while !transactions.is_empty() {
             *txs += 1;
             if *txs - txs_before > limits::BLOCK_TXS_MAX {
@@ -158,15 +180,26 @@ impl Items<'_> {
             if *txs > limits::CATCH_UP_TXS_READ_MAX {
                 return Err(ListError::TooMany(limits::CATCH_UP_TXS_READ_MAX));
             }
-            // A transaction has lists of its own, whose items are larger in memory too.
-            if transactions.skip_tx(TX_BYTES_MIN)? > limits::TX_BYTES_MAX {
-                return Err(ListError::TooMany(limits::TX_BYTES_MAX));
-            }
+            unpacked += transactions.block_tx()?;
         }
         // Ommers and withdrawals: these chains have neither.
         while !fields.is_empty() {
             fields.count(0, 0)?;
         }
-        Ok(())
+        Ok(unpacked)
+    }
+
+    /// Passes over a transaction of a block, likewise.
+    fn block_tx(&mut self) -> Result<usize, ListError> {
+        let before = self.0;
+        let bytes = self.skip_at_least(TX_BYTES_MIN)?;
+        if bytes > limits::TX_BYTES_MAX {
+            return Err(ListError::TooMany(limits::TX_BYTES_MAX));
+        }
+        // A list is a legacy transaction, which has no lists of its own.
+        let Header { list, .. } = Header::decode(&mut &before[..])?;
+        let raw = &before[..before.len() - self.0.len()];
+        let raw = if list { &[] } else { &raw[raw.len() - bytes..] };
+        Ok(DECODED_TX + decoded_bytes(raw) - raw.len())
     }
 }

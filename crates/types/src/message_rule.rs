@@ -94,6 +94,9 @@ const ROW: MessageRule = MessageRule {
     offences: &[],
 };
 
+// An answer may be late, so that one that nothing waits for is no offence.
+const UNASKED: &str = "dropped; an answer that nothing waits for slows its lane";
+
 // Messages of the next height cannot be verified yet, since its validators may change: a
 // little is kept unread. 256 KiB are three rounds of two votes of 128 validators, with a
 // certificate of each.
@@ -199,6 +202,7 @@ pub const BLOCKS: MessageRule = MessageRule {
     // One request is out at a time.
     held: ByteBudget { peer: limits::MESSAGE_BYTES_MAX, all: limits::MESSAGE_BYTES_MAX },
     until: "each is committed, or one does not verify",
+    at_bound: UNASKED,
     offences: &[Offence::Malformed, Offence::BadSignature],
     ..ROW
 };
@@ -230,6 +234,7 @@ pub const BODIES: MessageRule = MessageRule {
     // block has more. All of them together: eight of the largest. The newest round has the room.
     held: ByteBudget { peer: limits::BLOCK_BYTES_MAX, all: 64 * MIB },
     until: "the block is whole, or the height ends",
+    at_bound: UNASKED,
     offences: &[Offence::Unsolicited],
     ..ROW
 };

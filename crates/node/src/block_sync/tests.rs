@@ -61,6 +61,36 @@ fn small_blocks_are_recovered_together_and_what_consensus_decided_is_not() {
     assert!(!sync.has_answer());
 }
 
+/// No peer is favoured.
+fn nobody(_: &PeerId) -> bool {
+    false
+}
+
+/// Attack: silent peers whose ids come before all others, one of which leaves when it was asked
+/// and comes again with the next id.
+#[test]
+fn whoever_comes_again_is_asked_last_and_a_favoured_peer_every_other_time() {
+    let mut sync = BlockSync::default();
+    let connect = |sync: &mut BlockSync, now, n| {
+        sync.connected(now, peer(n), true);
+        sync.on_tip(now, &peer(n), 100, 1);
+    };
+    (1..=5).for_each(|n| connect(&mut sync, Time(0), n));
+    let (mut now, mut asked) = (Time(0), vec![]);
+    for newcomer in 20..27 {
+        let (from, _) = sync.tick(now, position(2), |it| *it == peer(4)).expect("one is due");
+        asked.push(from);
+        now = now + ANSWER_WAIT;
+        if from != peer(4) {
+            sync.disconnected(now, &from);
+            connect(&mut sync, now, newcomer);
+        }
+    }
+    // It is left alone for 2 s when it did not answer, then for 4.
+    let peers = [4, 1, 4, 2, 3, 5, 4].map(peer);
+    assert_eq!(asked, peers);
+}
+
 fn position(next_height: Height) -> SyncPosition {
     SyncPosition { next_height, lacks_decided: false }
 }
@@ -93,7 +123,7 @@ fn who_leaves_at_once_has_not_failed() {
         let back = Time(left_at + 100);
         sync.connected(back, peer(1), true);
         sync.on_tip(back, &peer(1), 100, 1);
-        assert_eq!(sync.tick(back, position(2)).is_none(), fails, "{left_at}");
+        assert_eq!(sync.tick(back, position(2), nobody).is_none(), fails, "{left_at}");
     }
 }
 
@@ -102,18 +132,20 @@ fn asking(next: Height) -> BlockSync {
     let mut sync = BlockSync::default();
     sync.connected(Time(0), peer(1), true);
     sync.on_tip(Time(0), &peer(1), 100, next - 1);
-    assert!(sync.tick(Time(0), position(next)).is_some());
+    assert!(sync.tick(Time(0), position(next), nobody).is_some());
     sync
 }
 
 #[test]
 fn only_the_answer_of_the_peer_that_was_asked_ends_a_request() {
     let (mut sync, ledger) = (asking(1), testing::ledger());
-    for (from, height, is_open) in [(peer(2), 1, true), (peer(1), 2, true), (peer(1), 1, false)] {
-        let answer = Blocks { from: height, blocks: vec![] };
-        assert_eq!(sync.on_blocks(Time(100), from, answer, &ledger), Ok(()));
-        assert_eq!(sync.request.is_some(), is_open, "{height}");
+    for (from, height, is_awaited) in [(peer(2), 1, false), (peer(1), 2, false), (peer(1), 1, true)]
+    {
+        assert_eq!(sync.has_asked(&from, height), is_awaited, "{height}");
     }
+    let answer = Blocks { from: 1, blocks: vec![] };
+    assert_eq!(sync.on_blocks(Time(100), peer(1), answer, &ledger), Ok(()));
+    assert!(!sync.has_asked(&peer(1), 1), "the second is not awaited");
 }
 
 /// A validator stays with its height while the block that came for it is a claim.
@@ -131,8 +163,8 @@ fn a_peer_that_gives_nothing_is_left_alone_for_longer_each_time() {
     // Each time it is asked it has three seconds; after that it is left alone for two, then four.
     for (gives_up, asked) in [(3_000, 5_000), (8_000, 12_000)] {
         for now in [gives_up, asked - 1] {
-            assert_eq!(sync.tick(Time(now), position(2)), None, "{now}");
+            assert_eq!(sync.tick(Time(now), position(2), nobody), None, "{now}");
         }
-        assert!(sync.tick(Time(asked), position(2)).is_some(), "{asked}");
+        assert!(sync.tick(Time(asked), position(2), nobody).is_some(), "{asked}");
     }
 }

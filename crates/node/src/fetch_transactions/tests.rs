@@ -39,11 +39,11 @@ fn following(from: PeerId, list: ProposedBlock) -> MissingTransactions {
 /// The list had its turn in vain, and the next is followed.
 fn next_turn(mut missing: MissingTransactions) -> MissingTransactions {
     missing.set_aside();
-    let (from, proposed) = missing.take_alternate(|_| None).unwrap();
+    let AlternateList { from, turn, proposed, .. } = missing.take_alternate(|_| None).unwrap();
     let found = missing.take_found();
     let mut next = MissingTransactions::new(proposed, from, Time(0), PROPOSE_WAIT);
     next.wake(Time(0), |hash| found.get(hash).cloned());
-    next.follow_after(missing, found);
+    next.follow_after(missing, turn, found);
     next
 }
 
@@ -139,7 +139,7 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
             let wanted = missing.on_answer(now, peer(1), vec![raw(at)], &mut requests);
             assert_eq!(wanted.len(), 1);
             let me = peer(7);
-            let givers = Givers { me, members: peers(&[1, 2]), sharers: vec![] };
+            let givers = Givers { me, favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
             if at == 0 {
                 missing.share_out(&givers, |_| false);
                 assert_eq!(missing.ask(now, |_| false, &mut effects), [peer(1)]);
@@ -155,12 +155,12 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
 #[test]
 fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
     const MISSING: u64 = 1_000;
-    const OPEN_MAX: u64 = 10;
+    const OPEN_MAX: u64 = OPEN_BYTES_MAX * MISSING / limits::BLOCK_BYTES_MAX as u64;
     let raw = |at: u64| Bytes::from(at.to_be_bytes().to_vec());
     let by_hash: BTreeMap<B256, Bytes> =
         (0..MISSING).map(|at| (keccak256(raw(at)), raw(at))).collect();
     let proposed = list(by_hash.keys().copied().collect());
-    let bytes = MISSING * OPEN_BYTES_MAX / OPEN_MAX;
+    let bytes = limits::BLOCK_BYTES_MAX as u64;
     let mut missing = following(peer(1), ProposedBlock { bytes, ..proposed });
     let (mut requests, mut effects) = (PendingRequests::default(), Effects::default());
     let looked_at = Cell::new(0);
@@ -168,7 +168,7 @@ fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
         looked_at.set(looked_at.get() + 1);
         false
     };
-    let givers = Givers { me: peer(7), members: peers(&[1, 2]), sharers: vec![] };
+    let givers = Givers { me: peer(7), favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
     missing.share_out(&givers, is_recovering);
     missing.ask(Time(30), is_recovering, &mut effects);
     let (mut asked, mut came) = (VecDeque::new(), 0);
@@ -176,7 +176,11 @@ fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
         for (_, message) in effects.sends.drain(..) {
             let Message::GetBodies(ask) = &*message else { panic!("{message:?}") };
             // The others are on their way: half of what was asked for has come.
-            assert!(came == 0 || ask.tx_hashes.len() as u64 >= OPEN_MAX / 2 || came + 20 > MISSING);
+            assert!(
+                came == 0
+                    || ask.tx_hashes.len() as u64 >= OPEN_MAX / 2
+                    || came + 2 * OPEN_MAX > MISSING
+            );
             asked.extend(ask.tx_hashes.iter().copied());
         }
         assert!(asked.len() as u64 <= OPEN_MAX);
@@ -198,7 +202,7 @@ fn a_share_is_asked_for_without_what_came_meanwhile() {
     let hashes: Vec<B256> = txs.iter().map(|tx| *tx.tx_hash()).collect();
     let bytes = 6 * OPEN_BYTES_MAX / 2;
     let mut missing = following(peer(1), ProposedBlock { bytes, ..list(hashes.clone()) });
-    let givers = Givers { me: peer(7), members: peers(&[1]), sharers: vec![] };
+    let givers = Givers { me: peer(7), favoured: peers(&[1]), others: vec![], sharers: vec![] };
     missing.share_out(&givers, |tx| *tx == hashes[0]);
     missing.on_transactions(&txs[1..3], &mut requests);
     missing.ask(Time(30), |tx| *tx == hashes[3], &mut effects);
@@ -251,7 +255,7 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
     let raw = |at: usize| Bytes::from(txs[at].encoded_2718());
     let mut missing = following(peer(1), list(txs.iter().map(|tx| *tx.tx_hash()).collect()));
     keep(&mut missing, peer(2), false, false_list(2));
-    let givers = Givers { me: peer(7), members: peers(&[1, 2]), sharers: vec![] };
+    let givers = Givers { me: peer(7), favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
     missing.share_out(&givers, |_| false);
     assert_eq!(missing.ask(Time(30), |_| false, &mut effects), [peer(1)]);
     let mut missing = next_turn(missing);
@@ -263,6 +267,59 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(1));
     assert!(missing.on_transactions(&txs[1..], &mut requests), "the first is here");
+}
+
+/// Whom a node asks for what is missing, 300 ms each, while nobody gives anything.
+fn asked_in_turn(missing: &mut MissingTransactions, givers: &Givers, turns: u64) -> Vec<PeerId> {
+    let mut effects = Effects::default();
+    let ask = |turn: u64| {
+        missing.share_out(givers, |_| false);
+        let asked = missing.ask(Time(turn * WAIT.0), |_| false, &mut effects);
+        missing.give_up_late(Time((turn + 1) * WAIT.0));
+        asked
+    };
+    (0..turns).flat_map(ask).collect()
+}
+
+/// Attack: the first to send a true list gives nothing, and neither do 60 with small ids. Who sent
+/// the same list is asked next, a favoured peer before others.
+#[test]
+fn who_sent_the_same_list_is_asked_before_the_rest() {
+    let mut missing = following(peer(1), list(vec![B256::ZERO]));
+    let others = peers(&[1, 10, 11, 12, 13]);
+    let givers = Givers { me: peer(7), favoured: peers(&[20, 21, 22]), others, sharers: vec![] };
+    for (holder, favoured) in [(12, false), (22, true)] {
+        assert!(!missing.is_new(peer(holder), &[B256::ZERO]));
+        missing.note_holder(peer(holder), favoured);
+    }
+    let asked = asked_in_turn(&mut missing, &givers, 9);
+    assert_eq!(asked, peers(&[1, 22, 20, 21, 12, 10, 11, 13, 1]));
+}
+
+/// … and a list that is followed again goes on with the next peer.
+#[test]
+fn a_list_whose_turn_comes_again_is_asked_of_the_next_peer() {
+    let mut missing = following(peer(1), list(vec![B256::ZERO]));
+    keep(&mut missing, peer(2), false, false_list(2));
+    missing.note_holder(peer(4), true);
+    let favoured = peers(&[3, 4, 5]);
+    let givers = Givers { me: peer(7), favoured, others: vec![], sharers: vec![] };
+    assert_eq!(asked_in_turn(&mut missing, &givers, 1), peers(&[1]));
+    let mut missing = next_turn(next_turn(missing));
+    assert_eq!((missing.sender(), missing.proposed().tx_hashes[0]), (peer(1), B256::ZERO));
+    assert_eq!(asked_in_turn(&mut missing, &givers, 2), peers(&[4, 3]));
+}
+
+/// Nobody signs how many bytes the transactions have.
+#[test]
+fn what_a_proposal_says_of_its_bytes_decides_little() {
+    let hashes: Vec<B256> = (0..3_000).map(|n: u64| keccak256(n.to_be_bytes())).collect();
+    for (bytes, tx_bytes) in
+        [(0, TRANSFER_BYTES), (u64::MAX, limits::BLOCK_BYTES_MAX as u64 / 3_000)]
+    {
+        let missing = following(peer(1), ProposedBlock { bytes, ..list(hashes.clone()) });
+        assert_eq!(missing.tx_bytes(), tx_bytes);
+    }
 }
 
 /// A list of a round that has not begun costs no look-up, and nothing is fetched for it.
@@ -293,7 +350,7 @@ fn a_list_whose_transactions_are_all_here_is_found() {
     // It is followed before one that came earlier.
     keep(&mut missing, peer(2), false, false_list(2));
     keep(&mut missing, peer(3), false, list(vec![hash(2), hash(1)]));
-    assert_eq!(missing.take_alternate(known).map(|it| it.0), Some(peer(3)));
+    assert_eq!(missing.take_alternate(known).map(|it| it.from), Some(peer(3)));
     missing.follow_whole(
         peer(3),
         list(vec![hash(2), hash(1)]),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
 use trefoil_types::{
-    B256, Offence, PeerId, Time, Transaction, TxError, limits,
-    message::{Bodies, GetBodies},
+    B256, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
+    message::{Bodies, GetBodies, Lane},
     message_rule as rules,
 };
 
@@ -22,7 +22,7 @@ use crate::{
 
 impl Node {
     fn share_out_transactions(&mut self, block: B256) {
-        let givers = self.givers();
+        let givers = self.givers(&block);
         if let Some(missing) = self.height.candidates.missing_mut(&block) {
             missing.share_out(&givers, |hash| self.tx_gossip.is_recovering(hash));
         }
@@ -37,17 +37,20 @@ impl Node {
         }
     }
 
-    fn givers(&self) -> Givers {
+    fn givers(&self, block: &B256) -> Givers {
         let (governed, next) = (self.ledger.governed(), self.next_height());
         let nodes = &governed.members.nodes;
         let validates =
             |peer: &PeerId| nodes.is_empty() || nodes.get(peer).is_some_and(|n| n.validates(next));
-        let members: Vec<PeerId> = self.peers.members().copied().collect();
         let me = self.validator().map(|_| self.me);
-        let sharers = members.iter().copied().filter(validates).chain(me);
+        let sharers = self.peers.members().copied().filter(validates).chain(me);
         let mut sharers: Vec<PeerId> = sharers.collect();
         sharers.sort_unstable();
-        Givers { me: self.me, members, sharers }
+        // Attack: ids that are made until they are the least. Nobody knows the block before.
+        let mut members: Vec<PeerId> = self.peers.members().copied().collect();
+        members.sort_by_cached_key(|peer| keccak256([&block[..], &peer.0.0[..]].concat()));
+        let (favoured, others) = members.into_iter().partition(|it| self.peers.is_favoured(it));
+        Givers { me: self.me, favoured, others, sharers }
     }
 
     /// Asks for what did not come by itself, and the next peer where nothing came
@@ -157,16 +160,20 @@ impl Node {
     ) {
         let round = self.round();
         let HeightState { candidates, requests, .. } = &mut self.height;
-        // An answer may come after the block was made whole otherwise.
+        let bytes: usize = txs.iter().map(|raw| raw.len()).sum();
+        let has_asked = candidates.has_asked(block, peer);
+        // An answer may come after the block was made whole otherwise, or when its height is over.
         if candidates.missing_mut(&block).is_none() {
+            if !has_asked {
+                effects.note_unasked(peer, Lane::Consensus, bytes, txs.len());
+            }
             return;
         }
         // Attack: 9 MiB that nobody asked for, all of which would be hashed.
-        if !candidates.has_asked(block, peer) {
+        if !has_asked {
             return effects.blame(peer, Offence::Unsolicited);
         }
         // Nothing is noted as come, so it is asked for again when another candidate is gone.
-        let bytes: usize = txs.iter().map(|raw| raw.len()).sum();
         let has_room = candidates.make_room(round, &block, bytes, rules::BODIES.held.all);
         let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room) else {
             return self.forget_dropped();

@@ -3,7 +3,7 @@
 use trefoil_ledger::{LedgerError, Record};
 use trefoil_types::{
     Height, Message, Offence, PeerId, Time,
-    message::{Blocks, GetBlocks, Tip},
+    message::{Blocks, GetBlocks, Lane, Tip},
     message_rule as rules,
 };
 
@@ -35,7 +35,9 @@ impl Node {
         self.commit_ready(now, effects);
         self.recover_blocks(effects);
         self.serve_blocks(now, effects);
-        if let Some((peer, request)) = self.block_sync.tick(now, self.sync_position()) {
+        let (position, peers) = (self.sync_position(), &self.peers);
+        let request = self.block_sync.tick(now, position, |peer| peers.is_favoured(peer));
+        if let Some((peer, request)) = request {
             effects.send(peer, Message::GetBlocks(request));
         }
     }
@@ -149,6 +151,11 @@ impl Node {
         answer: Blocks,
         effects: &mut Effects,
     ) {
+        if !self.block_sync.has_asked(&peer, answer.from) {
+            let txs = answer.blocks.iter().map(|it| it.block.body.transactions.len()).sum();
+            let bytes = Message::Blocks(answer).encoded_len();
+            return effects.note_unasked(peer, Lane::CatchUp, bytes, txs);
+        }
         match self.block_sync.on_blocks(now, peer, answer, &self.ledger) {
             Ok(()) => self.recover_blocks(effects),
             Err(offence) => effects.blame(peer, offence),

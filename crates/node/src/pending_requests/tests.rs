@@ -16,6 +16,17 @@ fn notes(requests: &PendingRequests) -> usize {
     requests.by_block.values().map(BTreeSet::len).sum()
 }
 
+/// Attack: 127 peers wait for the same 4 MiB.
+#[test]
+fn what_many_wait_for_is_held_once() {
+    let (block, tx) = (hash(1), hash(2));
+    let mut requests = PendingRequests::default();
+    (1..=3).for_each(|n| requests.insert(block, tx, peer(n), 3));
+    requests.came(&block, &tx, || Bytes::from(vec![7; 100]));
+    let due: Vec<Bytes> = requests.take_due().into_values().flatten().collect();
+    assert!(due.len() == 3 && due.iter().all(|raw| raw.as_ptr() == due[0].as_ptr()));
+}
+
 #[test]
 fn who_is_gone_waits_for_nothing() {
     let (block, tx) = (hash(1), hash(2));

@@ -51,6 +51,20 @@ struct PeerPart {
     bytes: usize,
     /// The oldest first.
     frames: VecDeque<(Instant, Weak<Frame>)>,
+    /// When there are so many, those that were sent are taken out.
+    sweep_at: usize,
+}
+
+impl PeerPart {
+    // Attack: a peer reads one answer byte by byte, and a thousand others behind it: each left 150
+    // bytes here for as long as the first was not read.
+    fn push(&mut self, now: Instant, frame: &Arc<Frame>) {
+        if self.frames.len() >= self.sweep_at {
+            self.frames.retain(|(_, frame)| frame.strong_count() > 0);
+            self.sweep_at = 2 * self.frames.len().max(16);
+        }
+        self.frames.push_back((now, Arc::downgrade(frame)));
+    }
 }
 
 /// One peer's part of the room.
@@ -142,7 +156,7 @@ impl PeerAnswers {
         };
         let frame = Frame::new(bytes, FrameCharge::Answer(charge));
         if let Some(part) = lock(&self.pool.table).of.get_mut(&self.number) {
-            part.frames.push_back((now, Arc::downgrade(&frame)));
+            part.push(now, &frame);
         }
         Some(frame)
     }
@@ -311,6 +325,19 @@ mod tests {
         assert!(evicted.frame(of(1), 11 * MIB, later).is_some());
         drop((answers, held));
         assert_eq!(newcomer.room(), 12 * MIB);
+    }
+
+    /// Attack: one answer is read byte by byte, and thousands behind it at once.
+    #[test]
+    fn answers_that_were_read_leave_nothing_behind_one_that_is_not() {
+        let (pool, now) = (AnswerPool::new(24 * MIB), Instant::now());
+        let peer = PeerAnswers::new(pool.clone(), 12 * MIB);
+        let unread = peer.frame(of(1), 6 * MIB, now).expect("room");
+        for _ in 0..1_000 {
+            drop(peer.frame(of(1), MIB, now).expect("room"));
+        }
+        assert!(lock(&pool.table).of[&peer.number].frames.len() <= 33);
+        assert!(!unread.is_dropped());
     }
 
     #[test]

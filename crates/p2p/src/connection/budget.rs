@@ -11,8 +11,8 @@
 //! are counted once: see `send_queue::Broadcasts`. What the muxer holds is counted below it:
 //! `mux::memory`.
 //!
-//! By arithmetic, not measured, 128 strangers make a node hold 271 MiB at most in all of these,
-//! 128 favoured peers 390 MiB: the sums are a test of this file.
+//! By arithmetic, not measured, 128 strangers make a node hold 315 MiB at most in all of these,
+//! 128 favoured peers 434 MiB: the sums are a test of this file.
 
 use std::{
     sync::{
@@ -28,7 +28,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil_types::{
-    limits::{CATCH_UP_TXS_READ_MAX, MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
+    Message,
+    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
     message_rule::{PROPOSAL, VAIN_SIGNATURES},
 };
@@ -111,10 +112,10 @@ const UNJUDGED_OUT: usize = MIB;
 const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2]);
 
 // Attack: messages full of the shortest transactions, each of which takes 64 bytes beside its own,
-// or 512 in a block.
+// or 512 in a block; or of authorisations (EIP-7702), which take ten times their bytes.
 /// What the messages of all peers of one kind take beyond their bytes when they are decoded: as much
-/// as the longest answer of block sync.
-const UNPACKED: usize = 512 * CATCH_UP_TXS_READ_MAX;
+/// as one of the largest.
+const UNPACKED: usize = Message::UNPACKED_BYTES_MAX;
 
 /// Connections, ends and refusals of one kind of peers that the node has not been told of.
 // A node that reads nothing is told no more, and takes no more connections.
@@ -163,6 +164,12 @@ pub(crate) struct PeerBudget {
 pub(crate) struct Charge(
     #[expect(dead_code, reason = "held until it is dropped")] [Option<OwnedSemaphorePermit>; 4],
 );
+
+impl Charge {
+    fn of(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self([permit, None, None, None])
+    }
+}
 
 /// The room of a frame that is being read.
 #[derive(Debug)]
@@ -213,16 +220,13 @@ impl SharedBudget {
 
     /// Waits until the node may be told of one more event.
     pub async fn event(&self) -> Charge {
-        Charge([take(&self.events, 1).await, None, None, None])
+        Charge::of(take(&self.events, 1).await)
     }
 
     /// The same, if it may be told now.
     pub fn try_event(&self) -> Option<Charge> {
-        self.events
-            .clone()
-            .try_acquire_owned()
-            .ok()
-            .map(|one| Charge([Some(one), None, None, None]))
+        let permit = self.events.clone().try_acquire_owned().ok();
+        permit.map(|permit| Charge::of(Some(permit)))
     }
 }
 
@@ -389,6 +393,6 @@ mod tests {
         let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, CREDITED_PROPOSALS]);
         let muxers = FAVOURED_UNREAD + FAVOURED_UNSENT;
         let favoured = all([OTHERS_IN, OTHERS_OUT, muxers, PROPOSALS]);
-        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [271, 390]);
+        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [315, 434]);
     }
 }

@@ -3,7 +3,7 @@
 
 use trefoil_types::{
     ProposedBlock, keccak256, limits,
-    message::{Bodies, GetBlocks, GetBodies},
+    message::{Blocks, Bodies, GetBlocks, GetBodies},
     message_rule as rules,
 };
 
@@ -232,6 +232,9 @@ fn transactions_that_nobody_asked_for_are_not_looked_at() {
         || Message::Bodies(Bodies { block, txs: vec![Bytes::from_static(b"\x02junk of a peer")] });
     cluster.inject(stranger, 2, bodies());
     assert_eq!(cluster.seen.blames, vec![], "it may be late: of this block nothing is known");
+    assert_eq!(cluster.seen.unasked, [peer(stranger)], "and it is slowed for it");
+    cluster.inject(stranger, 2, Message::Blocks(Blocks { from: 1, blocks: vec![] }));
+    assert_eq!(cluster.seen.unasked, [peer(stranger); 2]);
     cluster.inject(proposer, 2, Message::Proposal(good));
     cluster.inject(stranger, 2, bodies());
     assert_eq!(cluster.seen.blames, vec![blame(stranger, Offence::Unsolicited, false)]);

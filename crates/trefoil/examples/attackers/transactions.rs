@@ -2,8 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use alloy_consensus::TxEip1559;
-use alloy_primitives::{Bytes, TxKind, U256, hex};
+use alloy_consensus::{SignableTransaction as _, TxEip1559};
+use alloy_eips::Encodable2718 as _;
+use alloy_primitives::{Bytes, Signature, TxKind, U256, hex};
 use alloy_signer_local::MnemonicBuilder;
 use serde_json::json;
 use tokio::time::sleep;
@@ -39,6 +40,7 @@ manners! {
     "transactions-alone-payable" "H9" "2,000 transactions of two accounts, each alone payable" {}
         alone_payable;
     "transactions-unsigned" "-" "transactions with signatures of nobody" {} unsigned;
+    "transactions-of-nobody-and-away" "-" "512 KiB of other accounts each, and the peer leaves" {} and_away;
     "transactions-of-gaps" "-" "transactions whose nonces are far ahead, each another" {} gaps;
     "transactions-of-the-poor" "-" "well signed, by accounts that own nothing" {} poor;
     "transactions-of-other-chains" "-" "well signed, for another chain" {} other_chain;
@@ -183,6 +185,24 @@ async fn unsigned(arena: Arc<Arena>, n: usize) -> io::Result<()> {
         vec![raw.into()]
     };
     spread(&arena, n, (0..).map(broken)).await
+}
+
+/// The same signature of another transaction is another account's, which owns nothing.
+async fn and_away(arena: Arc<Arena>, n: usize) -> io::Result<()> {
+    let usual = usual(&arena).await?;
+    let mut nonce = 0;
+    let mut one = || {
+        nonce += 1;
+        let value = U256::from(n as u64);
+        let tx = TxEip1559 { nonce, value, ..usual.clone() };
+        Bytes::from(tx.into_signed(Signature::test_signature()).encoded_2718())
+    };
+    loop {
+        let mut peer = Peer::listening(&arena, n, 0).await?;
+        let txs = (0..limits::TX_HASHES_MAX).map(|_| one()).collect();
+        peer.tell(&Message::Txs(txs)).await?;
+        peer.pause(PAUSE).await?;
+    }
 }
 
 async fn gaps(arena: Arc<Arena>, n: usize) -> io::Result<()> {

@@ -316,6 +316,18 @@ fn many_short_transactions_take_more_than_their_bytes() {
     assert_eq!(unpacked(of_txs(10, 100_000)), 10 * 64);
     let in_block = blocks(&[certified(shortest(100))]);
     assert_eq!(Message::unpacked_bytes(&in_block), 100 * 512);
+    // Attack: what a transaction holds takes more than it has on the wire, too.
+    for (kind, fields, beyond) in [(1, 7, 4_000), (2, 8, 4_000), (4, 8, 13_000), (5, 8, 0)] {
+        let lists = [(); 2].map(|()| list(&vec![vec![7]; 1_000]));
+        let body = list(&[vec![vec![0x80]; fields], lists.to_vec()].concat());
+        let raw = [vec![kind], body].concat();
+        assert_eq!(decoded_bytes(&raw), raw.len() + beyond, "{kind}");
+        assert_eq!(decoded_bytes(&raw[..raw.len() - 1]), raw.len() - 1, "it is none");
+        let mut in_list = vec![];
+        alloy_rlp::Encodable::encode(&raw[..], &mut in_list);
+        let in_block = blocks(&[certified(list(&[in_list]))]);
+        assert_eq!(Message::unpacked_bytes(&in_block), 512 + beyond, "{kind}");
+    }
     let others = messages()
         .into_iter()
         .filter(|message| !matches!(message, Message::Txs(_) | Message::Bodies(_)));
