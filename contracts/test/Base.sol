@@ -17,6 +17,8 @@ interface Vm {
     function cool(address account) external;
     function snapshotState() external returns (uint256);
     function revertToState(uint256 snapshot) external returns (bool);
+    function revertToStateAndDelete(uint256 snapshot) external returns (bool);
+    function envOr(string calldata name, uint256 otherwise) external view returns (uint256);
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
 
