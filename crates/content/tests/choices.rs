@@ -1,5 +1,7 @@
 //! Single choices of the swarm, seen from outside: inputs in, effects out.
 
+use std::collections::BTreeSet;
+
 use trefoil_content::{
     Bits, Layout, News,
     scheduler::{
@@ -80,6 +82,31 @@ fn the_origin_is_asked_for_nothing_that_a_peer_has_or_fetches() {
     let asked = asks(&bench.join(Source::Web(0), SourceRole::Origin));
     assert!(!asked.is_empty());
     assert!(asked.iter().all(|(_, source, piece)| *source == Source::Web(0) && *piece >= 28));
+}
+
+/// Attack: chokes without end. What was asked before each stayed with the streams.
+#[test]
+fn a_choke_ends_what_was_asked_for_all() {
+    let mut bench = Bench::empty();
+    let mut open: BTreeSet<RequestId> =
+        asks(&bench.holder(1, 0..PIECES)).into_iter().map(|(id, _, _)| id).collect();
+    for turn in 0..100 {
+        let (resource, from) = (RESOURCE, peer(1));
+        bench.now += 5;
+        for choked in [true, false] {
+            for effect in bench.step(SchedulerInput::Choked { resource, peer: from, choked }) {
+                match effect {
+                    Effect::Ask { request, .. } => assert!(open.insert(request)),
+                    Effect::Forget { request, source } => {
+                        assert!(open.remove(&request) && source == Source::Peer(from));
+                    }
+                    Effect::Cancel { .. } => panic!("the peer knows"),
+                    _ => {}
+                }
+            }
+            assert_eq!(open.is_empty(), choked, "{turn}");
+        }
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub struct Content {
     net: NetHandle,
     quota: Option<u64>,
     organisation: Option<OrganisationId>,
+    /// For who decodes a manifest that is not open.
+    manifest_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Content {
@@ -105,7 +107,8 @@ impl Content {
             SwarmService::new(me, upload_policy, rates, handle, kept, origins, event_to);
         service.open_bytes_max = config.open_bytes_max;
         run_apart(service.run(links, events, waiting));
-        let content = Self { commands, store, http, net, quota, organisation };
+        let manifest_turn = Arc::default();
+        let content = Self { commands, store, http, net, quota, organisation, manifest_turn };
         content.provide();
         Ok(content)
     }
@@ -206,19 +209,16 @@ impl Content {
         // The files' store is opened from the manifest on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root).among(&manifest.allow);
-        match self.opened(resource, false, yields).await {
-            Ok(Some(tree)) => {
-                check_size(link.size, tree.layout.bytes())?;
-                return Ok(tree);
-            }
-            Err(error @ (FetchError::Busy | FetchError::Stopping)) => return Err(error),
-            Ok(None) | Err(_) => {}
+        if let Some(tree) = self.opened_tree(link, resource, yields).await? {
+            return Ok(tree);
         }
-        // Its sizes are claims until they are admitted; and it may have changed on disk.
-        let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
-        let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
-        let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
-        let bytes = files.layout().map_err(|error| odd(&error))?.bytes();
+        // Attack: 32 requests for one directory at once, each of which decoded its manifest of 64
+        // MiB beside the others: 4 GiB.
+        let _turn = self.manifest_turn.lock().await;
+        if let Some(tree) = self.opened_tree(link, resource, yields).await? {
+            return Ok(tree);
+        }
+        let bytes = self.tree_bytes(manifest).await?;
         check_size(link.size, bytes)?;
         if selection.path.is_none() && manifest.store.is_ours() {
             self.store.admit(bytes, self.counts(id, selection))?;
@@ -227,6 +227,32 @@ impl Content {
         let tree = self.opened(resource, true, yields).await?.ok_or_else(gone)?;
         self.store.change(id, |metadata| metadata.tree_bytes = Some(bytes))?;
         Ok(tree)
+    }
+
+    /// The files of a directory, if they were begun.
+    async fn opened_tree(
+        &self,
+        link: &Link,
+        resource: Resource,
+        yields: bool,
+    ) -> Result<Option<Arc<OpenStore>>, FetchError> {
+        match self.opened(resource, false, yields).await {
+            Ok(Some(tree)) => {
+                check_size(link.size, tree.layout.bytes())?;
+                Ok(Some(tree))
+            }
+            Err(error @ (FetchError::Busy | FetchError::Stopping)) => Err(error),
+            Ok(None) | Err(_) => Ok(None),
+        }
+    }
+
+    // Its sizes are claims until they are admitted; and it may have changed on disk.
+    /// The bytes of all files of a directory, as its manifest says.
+    async fn tree_bytes(&self, manifest: &Arc<OpenStore>) -> Result<u64, FetchError> {
+        let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
+        let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
+        let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
+        Ok(files.layout().map_err(|error| odd(&error))?.bytes())
     }
 
     /// Whether the bytes of a resource count for the quota.
@@ -284,8 +310,11 @@ impl Content {
         }
         let resource = Resource::file(id.root).among(allow);
         if let Some(opened) = self.opened(resource, false, false).await? {
-            if self.store.touch(id)? {
-                self.provide();
+            // On a full disk the use cannot be noted, and the content is here all the same.
+            match self.store.touch(id) {
+                Ok(true) => self.provide(),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%id, %error, "its use is not noted"),
             }
             return Ok(opened);
         }

@@ -43,9 +43,10 @@ const HELD_UP_MAX: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 64 * 1024;
 
 // Data that was under way when its request was cancelled is no offence (docs/wire.md), so
-// cancelled tickets are remembered: as many as can be open at one source.
+// cancelled tickets are remembered: eight times as many as can be open at one source, which may
+// choke and unchoke while its bytes are under way. 64 KiB a peer.
 /// Requests that were taken back and whose bytes may still come.
-const CANCELLED_MAX: usize = 1_024;
+const CANCELLED_MAX: usize = 8 * 1_024;
 
 /// A part that was asked of a peer.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl PeerStreams {
         lock(&self.open).coming.insert(ticket, incoming);
     }
 
-    /// Cancels a request: its bytes are discarded from now on. `None`: nothing is open.
+    /// Forgets a request: its bytes are discarded from now on. `None`: nothing is open.
     pub fn forget(&self, ticket: Ticket) -> Option<Incoming> {
         let mut open = lock(&self.open);
         let incoming = open.coming.remove(&ticket)?;
@@ -159,6 +160,11 @@ impl PeerStreams {
     /// Whether the peer reads its answers.
     pub fn reads(&self) -> bool {
         self.backlog.has_room()
+    }
+
+    /// Whether few enough messages wait for it that it may be asked for more.
+    pub fn takes_finds(&self) -> bool {
+        self.backlog.has_room_for_finds()
     }
 }
 

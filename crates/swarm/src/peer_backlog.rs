@@ -36,6 +36,12 @@ const DRAIN_WAIT: Duration = Duration::from_millis(100);
 /// Finds are taken up while less than this waits to be written to their peer: 13 offers.
 const ANSWERS_BYTES_MAX: usize = 256 << 10;
 
+// Attack: a page asks for what nobody has, thousands of times: what waits for this node's own rate
+// of Finds (50 a second) filled the backlogs, and honest peers were let go as if they did not read.
+/// Finds are sent while less than this waits to be written to their peer: 16 s of that rate, and
+/// a quarter of the bound of all with 128 peers.
+const FINDS_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of a peer's messages that the service has not handled yet, with those of their
 /// answers: the longest message fits, and so do 19 Finds.
 pub const HELD_BYTES_MAX: usize = FRAME_BYTES_MAX + (64 << 10);
@@ -157,7 +163,16 @@ impl PeerBacklog {
 
     /// Whether there is room for the answers to requests.
     pub fn has_room(&self) -> bool {
-        self.all.lock().of(self.number).is_some_and(|waits| waits < ANSWERS_BYTES_MAX)
+        self.waits_below(ANSWERS_BYTES_MAX)
+    }
+
+    /// Whether there is room for requests of this node.
+    pub fn has_room_for_finds(&self) -> bool {
+        self.waits_below(FINDS_BYTES_MAX)
+    }
+
+    fn waits_below(&self, bytes: usize) -> bool {
+        self.all.lock().of(self.number).is_some_and(|waits| waits < bytes)
     }
 
     /// Until there is room for the answer to a Find. For one caller. (Who is let go has none, and
@@ -263,6 +278,20 @@ mod tests {
         honest.remove(1_000_000);
         drop(hostile);
         assert_eq!(all.lock().all, 0);
+    }
+
+    /// This node may write 50 a second.
+    #[test]
+    fn finds_alone_let_nobody_go() {
+        let all = AllBacklogs::default();
+        let peers: Vec<_> = (0..128).map(|_| PeerBacklog::new(all.clone())).collect();
+        for peer in &peers {
+            while peer.has_room_for_finds() {
+                assert!(peer.add(81));
+            }
+        }
+        assert!(all.lock().all <= ALL_BACKLOGS_BYTES_MAX / 3);
+        assert!(peers.iter().all(PeerBacklog::has_room), "their own Finds are taken up");
     }
 
     #[test]

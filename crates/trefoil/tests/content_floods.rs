@@ -5,7 +5,7 @@ mod sharing;
 
 use std::{fs, sync::Arc, time::Duration};
 
-use futures::{AsyncWriteExt as _, future::join_all};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::join_all};
 use sharing::{Known, Node, net, peer, sample};
 use tempfile::tempdir;
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil_content::{
-    News,
+    ContentId, News, ResourceKind,
     message::{ContentFrame, FRAME_BYTES_MAX, SwarmMessage},
     scheduler::{RejectReason, Resource, Ticket},
 };
@@ -133,4 +133,31 @@ async fn who_sends_data_unasked_or_too_long_a_frame_is_blamed() {
         let of = misdeeds.iter().find(|of| of.who == peer(n).to_string()).unwrap();
         assert_eq!(of.offences[0].0, offence, "{of:?}");
     }
+}
+
+/// Attack: a page asks for what nobody has and goes, thousands of times. What waits for this node's
+/// own rate of Finds was held against its peers, validators among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_without_end_let_no_peer_go() {
+    const SEARCHES: u64 = 40_000;
+    const AT_ONCE: u64 = 400;
+    let dir = tempdir().unwrap();
+    let node = Node::start(1, dir.path(), PUBLIC, &[], |_| ()).await;
+    let (_net, mut lanes) = net(2, PUBLIC, &[node.at]).await;
+    let mut link = lanes.content.recv().await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while link.read.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
+    });
+    for first in (0..SEARCHES).step_by(AT_ONCE as usize) {
+        let searches = (first..first + AT_ONCE).map(|n| {
+            let root = trefoil_types::keccak256(n.to_be_bytes()).0;
+            let link = ContentId { kind: ResourceKind::File, root }.into();
+            let content = node.content.clone();
+            let get = async move { content.get(&link, Selection::default()).await.map(drop) };
+            timeout(Duration::from_millis(20), get)
+        });
+        join_all(searches).await;
+    }
+    assert!(!reading.is_finished(), "it reads all that comes");
 }

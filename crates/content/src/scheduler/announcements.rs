@@ -50,7 +50,14 @@ impl Transfer {
         }
     }
 
-    pub(super) fn on_choke(&mut self, now: Time, from: PeerId, choked: bool, common: &mut Common) {
+    pub(super) fn on_choke(
+        &mut self,
+        now: Time,
+        from: PeerId,
+        choked: bool,
+        common: &mut Common,
+        effects: &mut Vec<Effect>,
+    ) {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
         if peer.chokes_us != choked {
@@ -60,11 +67,13 @@ impl Transfer {
             return;
         }
         // It drops our open requests with the choke, as we drop its. The bytes are given
-        // back to the rate limiters.
+        // back to the rate limiters. Attack: chokes without end, each of which left what was asked
+        // with the streams: 170 kB a second, and the descriptors of each store.
         for id in self.open_requests(|request| request.source == source) {
             if let Some(request) = self.end_request(now, id) {
                 let left = self.layout.part_bytes(&request.part);
                 common.down.give_back(left);
+                effects.push(Effect::Forget { request: id, source });
             }
         }
     }

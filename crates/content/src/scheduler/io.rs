@@ -209,6 +209,11 @@ pub enum Effect {
         request: RequestId,
         source: Source,
     },
+    /// Nothing more comes of this request, and its source knows.
+    Forget {
+        request: RequestId,
+        source: Source,
+    },
     /// `None`: to every peer of this resource.
     Announce {
         resource: Resource,

@@ -155,7 +155,9 @@ impl Transfer {
                 self.on_announcement(now, peer, &news, common, effects);
                 return Some(Source::Peer(peer));
             }
-            SchedulerInput::Choked { peer, choked, .. } => self.on_choke(now, peer, choked, common),
+            SchedulerInput::Choked { peer, choked, .. } => {
+                self.on_choke(now, peer, choked, common, effects);
+            }
             SchedulerInput::Arrived { request, groups, .. } => {
                 return self.arrived(now, request, groups, effects);
             }

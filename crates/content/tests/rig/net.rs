@@ -336,6 +336,7 @@ impl Net {
                     }
                 }
             }
+            Effect::Forget { request, .. } => _ = self.machines[at].open.remove(&request),
             Effect::Cancel { request, source } => {
                 self.machines[at].open.remove(&request);
                 match source {

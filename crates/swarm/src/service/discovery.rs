@@ -47,20 +47,23 @@ const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
 impl SwarmService {
     pub(super) fn seek(&mut self, resource: Resource, seeking: Seeking) {
         let id = seeking.link.id;
-        self.topics.entry(resource).or_insert_with(|| Topic::new(id)).seek(seeking);
-        self.find(resource);
+        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(id));
+        topic.seek(seeking);
+        if topic.is_due_again() {
+            self.find(resource);
+        }
     }
 
-    /// Asks everyone for a resource.
+    /// Asks everyone for a resource, but a peer for which much waits: it is asked with the next look.
     pub(super) fn find(&mut self, resource: Resource) {
         let Some(topic) = self.topics.get_mut(&resource).filter(|it| it.seeks()) else { return };
         topic.asked_at = Some(Instant::now());
         if !std::mem::replace(&mut topic.watched, true) {
             self.look_later(resource, LOOK_FIRST);
         }
-        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.send(peer, &SwarmMessage::Find { resource });
-        }
+        let find = SwarmMessage::Find { resource };
+        let takes = self.peers.iter().filter(|(_, connected)| connected.streams.takes_finds());
+        takes.for_each(|(peer, _)| self.send(*peer, &find));
     }
 
     fn look_later(&self, resource: Resource, after: Duration) {
@@ -82,9 +85,7 @@ impl SwarmService {
         let (offered, stalls) = (!topic.peers.is_empty(), topic.stalls());
         if stalls || !offered {
             self.net.search(topic.id.root);
-        }
-        // A peer that closed its store meanwhile offers it anew.
-        if stalls && offered {
+            // A peer that closed its store meanwhile offers it anew.
             self.find(resource);
         }
         let again = if offered { LOOK_WHILE_OFFERED } else { (after * 4).min(LOOK_AGAIN_MAX) };

@@ -39,6 +39,13 @@ impl SwarmService {
                 Source::Peer(peer) => self.cancel(request, peer),
                 Source::Web(web) => self.origins.cancel(web, request),
             },
+            Effect::Forget { request, source } => {
+                if let Source::Peer(peer) = source
+                    && let Some(connected) = self.peers.get(&peer)
+                {
+                    connected.streams.forget(Ticket(request.0));
+                }
+            }
             Effect::Announce { resource, to, news } => {
                 self.send_to(to, resource, &SwarmMessage::News { resource, news: news.encode() });
             }
