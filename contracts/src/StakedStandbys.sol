@@ -33,8 +33,8 @@ abstract contract StakedStandbys is Election {
         Standby storage s = _standbys[msg.sender];
         if (s.key == validatorKey) revert NothingToChange();
         if (validatorKey != 0) {
-            if (_claims[validatorKey].convicted) revert KeyConvicted(validatorKey);
-            if (validatorKey == o.key || !_isFreeFor(msg.sender, validatorKey)) revert KeyInUse(validatorKey);
+            _requireFreeFor(msg.sender, validatorKey);
+            if (validatorKey == o.key) revert KeyInUse(validatorKey);
             _checkProof(validatorKey, proof);
         }
         (s.key, s.missedLast, s.missedRow) = (validatorKey, 0, 0);
@@ -65,8 +65,7 @@ abstract contract StakedStandbys is Election {
         // It may have come back with the standby's key as its own.
         if (early || key == o.key || !_isFreeFor(owner, key)) return;
         emit SeatMoved(owner, o.key, key, _next());
-        // It signs this block at most.
-        _claims[o.key].free = uint64(block.number) + _parameters.unbondingBlocks + 1;
+        _free(o.key);
         _claims[key] = KeyClaim(owner, 0, false);
         o.key = key;
         (s.key, s.moved) = (0, uint64(block.timestamp));

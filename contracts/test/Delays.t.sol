@@ -516,15 +516,13 @@ contract DelaysTest is GovernanceBase {
         vm.warp(block.timestamp + 2 days - 1);
         vm.prank(account(77));
         Guardian(CONTRACT).holdOrganisation(1);
-        uint64 height = uint64(block.number) + ANSWER_BLOCKS;
-        blocks(ANSWER_BLOCKS);
         (,,, uint64 until) = direct.guard();
         refusedToRecover(1, abi.encodeWithSelector(OrganisationIsHeld.selector, 1, until));
         (, uint64 ready) = direct.recoveryKey(1);
         same("the delay begins when the hold ends", ready, until + 2 days);
         vm.warp(until + 1);
         nextBlock();
-        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, height));
+        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, block.number + ANSWER_BLOCKS));
         decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, address(0))));
         refusedToRecover(1, abi.encodeWithSelector(NotTheRecoveryKey.selector, account(7), 1));
     }
@@ -539,7 +537,11 @@ contract DelaysTest is GovernanceBase {
         recover(1);
         (, uint64 ready) = direct.recoveryKey(1);
         same("from then on", ready, until + 2 days);
+        // Attack: a hundred blocks in the hold, then an outage of two days.
+        blocks(ANSWER_BLOCKS);
         vm.warp(ready);
+        nextBlock();
+        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, block.number + ANSWER_BLOCKS));
         blocks(ANSWER_BLOCKS);
         recover(1);
         same("offered", offered(1), 3);
