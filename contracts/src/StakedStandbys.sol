@@ -45,14 +45,15 @@ abstract contract StakedStandbys is Election {
         return (_standbys[owner].key, _standbys[owner].moved);
     }
 
-    /// It did not sign the parent. Only who has a standby pays for the count of a row.
+    /// It did not sign the parent. Only who has a standby pays for the count of a row. Attack: seats on probation, whose
+    /// least stakes would make another set at each move, not only at each epoch's end.
     function _miss(bytes32 key) internal {
         address owner = _claims[key].owner;
         Owner storage o = _owners[owner];
         if (o.seat == 0 || o.key != key) return;
         _set[o.seat - 1].missed += 1;
         Standby storage s = _standbys[owner];
-        if (s.key == 0) return;
+        if (s.key == 0 || !o.active) return;
         uint64 height = uint64(block.number) - 1;
         (s.missedRow, s.missedLast) = (s.missedLast + 1 == height ? s.missedRow + 1 : 1, height);
         if (s.missedRow % PRESENCE_BLOCKS == 0) _move(owner, s);
