@@ -255,22 +255,7 @@ impl FoundArgs {
     /// With keys that the organisations made themselves.
     fn found_declared(&self) -> Result<(), CommandError> {
         let count = self.declarations.len();
-        let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
-        match self.kind {
-            Kind::Public => {
-                return wrong(
-                    "a public network has no organisations".into(),
-                    "leave --declaration out",
-                );
-            }
-            Kind::Private if count > 1 => {
-                return wrong(
-                    format!("--declaration is given {count} times for a private network"),
-                    "give it once: others are voted in later; or found a consortium",
-                );
-            }
-            _ => {}
-        }
+        self.check_count("--declaration", count)?;
         let mut declarations = Vec::new();
         for path in &self.declarations {
             let declaration = read_declaration(path)?;
@@ -297,19 +282,28 @@ impl FoundArgs {
         Ok(())
     }
 
+    /// Refuses organisations, `count` of them by `flag`, that a network of this kind cannot have.
+    fn check_count(&self, flag: &str, count: usize) -> Result<(), CommandError> {
+        match self.kind {
+            Kind::Public if count > 0 => Err(CommandError::with_cure(
+                "a public network has no organisations",
+                format!("leave {flag} out"),
+            )),
+            Kind::Private if count > 1 => Err(CommandError::with_cure(
+                format!("{flag} is given {count} times for a private network"),
+                "give it once: others are voted in later; or found a consortium",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Those named; a private network without one is its own name's.
     fn organisations(&self) -> Result<Vec<Party>, CommandError> {
         let named = self.orgs.clone();
         let count = named.len();
+        self.check_count("--org", count)?;
         let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
         match self.kind {
-            Kind::Public if count > 0 => {
-                wrong("a public network has no organisations".into(), "leave --org out")
-            }
-            Kind::Private if count > 1 => wrong(
-                format!("--org is given {count} times for a private network"),
-                "give it once: others are voted in later; or found a consortium",
-            ),
             Kind::Private if count == 0 => {
                 Ok(vec![Party { name: self.name.clone(), accounts: vec![], senders: vec![] }])
             }
