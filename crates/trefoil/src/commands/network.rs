@@ -18,6 +18,7 @@ use trefoil_os::{
     clock,
     keystore::{self, KeyKind},
 };
+use trefoil_p2p::is_reachable;
 use trefoil_types::{
     Address, Kind, PeerId,
     spec::{Parameter, Staking, default_snapshot_every},
@@ -131,7 +132,7 @@ pub struct FoundArgs {
     #[arg(long = "declaration", value_name = "FILE", conflicts_with_all = ["orgs", "validators", "addresses"])]
     declarations: Vec<PathBuf>,
     /// Where the founders are reached, one for each; without: ports of this machine
-    #[arg(long = "at", value_name = "IP:PORT")]
+    #[arg(long = "at", value_name = "IP:PORT", value_parser = arguments::reachable)]
     addresses: Vec<SocketAddr>,
     /// An account that owns ether at genesis; may be given many times
     #[arg(long = "fund", value_name = "ADDRESS=ETHER", value_parser = fund)]
@@ -359,7 +360,7 @@ pub struct InviteArgs {
     #[command(flatten)]
     dir: DirArgs,
     /// Where others reach this node, if it listens on every address (0.0.0.0)
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = arguments::reachable)]
     at: Option<SocketAddr>,
     /// The newcomer's peer id (`trefoil keys new node` prints it): certify it with
     /// the CA key in DIR/keys/ca.json, and put the certificate into the invite
@@ -379,7 +380,7 @@ impl InviteArgs {
         let p2p = home.settings(&[])?.settings.p2p;
         let me = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
         // 0.0.0.0 means every address of this machine, and cannot be dialled.
-        let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
+        let listen = Some(p2p.listen).filter(|address| is_reachable(*address));
         let address = self.at.or(listen).or_cure(
             format!("this node listens on {}, which is no address to dial", p2p.listen),
             "say where others reach it with --at IP:PORT",
