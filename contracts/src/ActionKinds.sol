@@ -19,18 +19,19 @@ abstract contract ActionKinds is State {
     {
         bytes4 kind = bytes4(action);
         bytes32 first = action.length < 36 ? bytes32(0) : _word(action);
-        if (kind == OrganisationActions.suspendOrganisation.selector) {
-            return (false, uint32(uint256(first)), true, false);
-        }
-        if (kind == OrganisationActions.setKeys.selector) return (true, uint32(uint256(first)), true, false);
+        uint32 id = uint32(uint256(first));
+        // One that does not exist yet cannot answer.
+        if (id > _organisations) id = 0;
+        if (kind == OrganisationActions.suspendOrganisation.selector) return (false, id, true, false);
+        if (kind == OrganisationActions.setKeys.selector) return (true, id, true, false);
         if (kind == Guardian.release.selector) return (false, 0, false, true);
         if (kind == Guardian.setGuardian.selector) return (true, 0, false, true);
         if (
             kind == OrganisationActions.removeOrganisation.selector || kind == OrganisationActions.addCaKey.selector
                 || kind == OrganisationActions.endCaKey.selector || kind == OrganisationActions.setSealingKey.selector
-                || kind == Accounts.setSenders.selector || kind == Accounts.setAdministrators.selector
-                || kind == Recovery.setRecoveryKey.selector
-        ) return (true, uint32(uint256(first)), false, false);
+                || kind == OrganisationActions.forgetSerials.selector || kind == Accounts.setSenders.selector
+                || kind == Accounts.setAdministrators.selector || kind == Recovery.setRecoveryKey.selector
+        ) return (true, id, false, false);
         if (
             kind == ValidatorActions.rotateValidatorKey.selector || kind == ValidatorActions.setFeeRecipient.selector
                 || kind == ValidatorActions.setPower.selector || kind == Standbys.setStandby.selector

@@ -39,12 +39,17 @@ abstract contract Claims is Acting, State {
         if (block.number == 0) {
             if (!Ed25519.isUsable(key)) revert NotAKey(key);
         } else if (!again || c.organisation != organisation) {
-            bytes32 name = _members[organisation].name;
-            if (!_hasProven(key, role, name)) revert NotProven(key, uint8(role), Names.unpack(name));
+            _requireProven(key, role, organisation);
         }
         // What it signed before can still be evidence, so what is called off now must not free it.
         _claims[key] = Claim(role, false, organisation, taken && again ? c.from : from, 0);
         if (role == KeyRole.Validator) _peerOf[key] = peer;
+    }
+
+    /// That `key` agreed to be used so by the organisation.
+    function _requireProven(bytes32 key, KeyRole role, uint32 organisation) internal view {
+        bytes32 name = _members[organisation].name;
+        if (!_hasProven(key, role, name)) revert NotProven(key, uint8(role), Names.unpack(name));
     }
 
     /// Takes a claim back that has not begun to count, so that nobody shuts a key out by

@@ -20,6 +20,9 @@ error TooManyProposals(uint256 most);
 error NotDue(uint256 id, uint64 ready, uint64 height);
 /// @notice proposal {id} is not about the keys of your organisation; only one that is concerned can object
 error NotConcerned(uint256 id);
+/// @notice what proposal {id} would change is of organisation {organisation} now, which had no time to answer; propose it
+/// again
+error ConcernsAnother(uint256 id, uint32 organisation);
 /// @notice {bytesGot} bytes are no action; use a call of at most {most} bytes
 error BadAction(uint256 bytesGot, uint256 most);
 /// @notice what was proposed is no action of the contract, or ran out of gas; propose another
@@ -168,10 +171,8 @@ abstract contract Decisions is Acting, ActionKinds {
             emit ProposalWithdrawn(id);
             return;
         }
-        Ballot storage b = _ballots[id][seat.organisation];
-        uint16 bit = uint16(1) << seat.index;
-        if (b.generation != _members[seat.organisation].generation || b.approvals & bit == 0) revert NothingToChange();
-        b.approvals &= ~bit;
+        if (!hasApproved(id, msg.sender)) revert NothingToChange();
+        _ballots[id][seat.organisation].approvals &= ~(uint16(1) << seat.index);
         if (p.ready != 0) _checkReady(id, p);
         emit ApprovalWithdrawn(id, seat.organisation, msg.sender);
     }
@@ -192,10 +193,10 @@ abstract contract Decisions is Acting, ActionKinds {
         )
     {
         Proposal storage p = _proposals[id];
-        if (_isClosed(p)) return (address(0), 0, 0, "", new uint32[](0), 0, 0);
-        approving = _approving(id, p, _silenced(p));
-        (deciding, needed) = (_deciding(p), _required(p));
-        return (p.proposer, p.decider, p.closes, p.action, approving, deciding, needed);
+        if (!_isClosed(p)) {
+            (proposer, decider, closes, action) = (p.proposer, p.decider, p.closes, p.action);
+            (approving, deciding, needed) = (_approving(id, p, _silenced(p)), _deciding(p), _required(p));
+        }
     }
 
     /// What was decided: what, who proposed and approved it, when. `decided` 0: nothing, or one organisation
@@ -214,8 +215,7 @@ abstract contract Decisions is Acting, ActionKinds {
         )
     {
         Proposal storage p = _proposals[id];
-        if (p.decided == 0) return (0, 0, address(0), 0, 0, "", new uint32[](0));
-        return (p.decided, p.height, p.proposer, p.organisation, p.decider, p.action, p.voters);
+        if (p.decided != 0) return (p.decided, p.height, p.proposer, p.organisation, p.decider, p.action, p.voters);
     }
 
     /// Whether a proposal waits for the delay, from when on it may be carried out (0: too few have approved so
@@ -238,7 +238,7 @@ abstract contract Decisions is Acting, ActionKinds {
     }
 
     /// Whether the key's approval of the proposal counts just now.
-    function hasApproved(uint256 id, address key) external view returns (bool) {
+    function hasApproved(uint256 id, address key) public view returns (bool) {
         Seat memory seat = _seats[key];
         Ballot memory b = _ballots[id][seat.organisation];
         return b.generation != 0 && b.generation == _members[seat.organisation].generation
@@ -311,6 +311,9 @@ abstract contract Decisions is Acting, ActionKinds {
             }
             if (block.timestamp < p.ready || block.number < _answeredFrom(p.began)) return false;
             if (approving.length < _required(p)) return false;
+            // Attack: the delay is over when the one concerned comes, such as by joining.
+            (, uint32 concerned,,) = _kind(p.action);
+            if (concerned != p.concerned) revert ConcernsAnother(id, concerned);
         }
         _execute(id, p, approving);
         return true;

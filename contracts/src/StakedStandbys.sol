@@ -33,8 +33,8 @@ abstract contract StakedStandbys is Election {
         Standby storage s = _standbys[msg.sender];
         if (s.key == validatorKey) revert NothingToChange();
         if (validatorKey != 0) {
-            if (_claims[validatorKey].convicted) revert KeyConvicted(validatorKey);
-            if (validatorKey == o.key || !_isFreeFor(msg.sender, validatorKey)) revert KeyInUse(validatorKey);
+            _requireFreeFor(msg.sender, validatorKey);
+            if (validatorKey == o.key) revert KeyInUse(validatorKey);
             _checkProof(validatorKey, proof);
         }
         (s.key, s.missedLast, s.missedRow) = (validatorKey, 0, 0);
@@ -45,14 +45,15 @@ abstract contract StakedStandbys is Election {
         return (_standbys[owner].key, _standbys[owner].moved);
     }
 
-    /// It did not sign the parent. Only who has a standby pays for the count of a row.
+    /// It did not sign the parent. Only who has a standby pays for the count of a row. Attack: seats on probation, whose
+    /// least stakes would make another set at each move, not only at each epoch's end.
     function _miss(bytes32 key) internal {
         address owner = _claims[key].owner;
         Owner storage o = _owners[owner];
         if (o.seat == 0 || o.key != key) return;
         _set[o.seat - 1].missed += 1;
         Standby storage s = _standbys[owner];
-        if (s.key == 0) return;
+        if (s.key == 0 || !o.active) return;
         uint64 height = uint64(block.number) - 1;
         (s.missedRow, s.missedLast) = (s.missedLast + 1 == height ? s.missedRow + 1 : 1, height);
         if (s.missedRow % PRESENCE_BLOCKS == 0) _move(owner, s);
@@ -65,8 +66,7 @@ abstract contract StakedStandbys is Election {
         // It may have come back with the standby's key as its own.
         if (early || key == o.key || !_isFreeFor(owner, key)) return;
         emit SeatMoved(owner, o.key, key, _next());
-        // It signs this block at most.
-        _claims[o.key].free = uint64(block.number) + _parameters.unbondingBlocks + 1;
+        _free(o.key);
         _claims[key] = KeyClaim(owner, 0, false);
         o.key = key;
         (s.key, s.moved) = (0, uint64(block.timestamp));

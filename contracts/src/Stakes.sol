@@ -189,19 +189,26 @@ abstract contract Stakes is IStaking, Membership {
         return c.owner == address(0) || c.owner == owner || (c.free != 0 && c.free <= block.number);
     }
 
-    function _claim(bytes32 key, address owner) private {
+    function _requireFreeFor(address owner, bytes32 key) internal view {
         if (_claims[key].convicted) revert KeyConvicted(key);
         if (!_isFreeFor(owner, key)) revert KeyInUse(key);
+    }
+
+    function _claim(bytes32 key, address owner) private {
+        _requireFreeFor(owner, key);
         if (!Ed25519.isUsable(key)) revert NotAKey(key);
         _claims[key] = KeyClaim(owner, 0, false);
     }
 
-    /// If neither stake nor power is left, the key is in use no more: it signs this block at most, and evidence of
-    /// that comes for `unbondingBlocks`.
+    /// If neither stake nor power is left, the key is in use no more.
     function _releaseKey(address owner) internal {
         Owner storage o = _owners[owner];
-        if (o.place != 0 || o.seat != 0) return;
-        _claims[o.key].free = uint64(block.number) + _parameters.unbondingBlocks + 1;
+        if (o.place == 0 && o.seat == 0) _free(o.key);
+    }
+
+    /// The key is in use no more: it signs this block at most, and evidence of that comes for `unbondingBlocks`.
+    function _free(bytes32 key) internal {
+        _claims[key].free = uint64(block.number) + _parameters.unbondingBlocks + 1;
     }
 
     function _payTo(Owner storage o, address feeRecipient) internal {

@@ -47,10 +47,7 @@ abstract contract Standbys is Claims {
     function _checkStandby(bytes32 peer, uint32 organisation, bytes32 key) private view {
         if (_claims[key].convicted) revert KeyConvicted(key);
         if (!_isFreeFor(peer, key)) revert KeyInUse(key);
-        bytes32 name = _members[organisation].name;
-        if (!_hasProven(key, KeyRole.Validator, name)) {
-            revert NotProven(key, uint8(KeyRole.Validator), Names.unpack(name));
-        }
+        _requireProven(key, KeyRole.Validator, organisation);
     }
 
     function _isFreeFor(bytes32 peer, bytes32 key) private view returns (bool) {
@@ -69,11 +66,8 @@ abstract contract Standbys is Claims {
         if (changes || early || !_isActive(e.organisation) || !_isFreeFor(peer, key)) return;
         emit SeatMoved(peer, e.key, key, _next());
         _release(e.key, _next());
-        // Of a key that signed for the seat before evidence can still come: its use stays known.
-        Claim storage c = _claims[key];
-        uint64 from = block.number < c.free ? c.from : _next();
-        _claims[key] = Claim(KeyRole.Validator, false, e.organisation, from, 0);
-        _peerOf[key] = peer;
+        // It does not refuse: the key is free for this seat, and agreed when it was named.
+        _claim(key, KeyRole.Validator, e.organisation, peer, _next());
         (e.key, e.standby, e.moved) = (key, 0, uint64(block.timestamp));
         if (e.changes != 0) e.nextKey = key;
         _unseen(e, _next());

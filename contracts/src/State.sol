@@ -64,6 +64,8 @@ abstract contract State is Rules, Validators {
         // Nothing changes for nodes if a vote revoked it meanwhile.
         if (_held.peer != 0 && !_entries[_held.peer].revoked) _changed();
         emit LetGo(_held.peer, _held.organisation);
+        // Blocks in which its keys could not answer are no time to call a recovery off.
+        _recovery[_held.organisation].began = uint64(block.number);
         _heldUntil = _held.until;
         delete _held;
     }

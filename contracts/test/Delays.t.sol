@@ -52,11 +52,12 @@ contract DelaysTest is GovernanceBase {
     function testWhatWaits() public {
         start(4);
         address[] memory none = new address[](0);
-        bytes[15] memory waits = [
+        bytes[16] memory waits = [
             abi.encodeCall(OrganisationActions.setKeys, (4, 2, keysOf(44))),
             foreignCa(),
             abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
             abi.encodeCall(OrganisationActions.setSealingKey, (4, ed(667))),
+            abi.encodeCall(OrganisationActions.forgetSerials, (4)),
             abi.encodeCall(Accounts.setSenders, (4, none)),
             abi.encodeCall(Recovery.setRecoveryKey, (4, account(1))),
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
@@ -73,7 +74,7 @@ contract DelaysTest is GovernanceBase {
             uint256 id = three(waits[i]);
             (, uint64 ready, uint32 concerned,) = gov.waiting(id);
             check("waits", ready != 0 && isOpen(id));
-            same("whose", concerned, i < 11 ? 4 : 0);
+            same("whose", concerned, i < 12 ? 4 : 0);
             vm.prank(govKey(1, 0));
             gov.withdraw(id);
         }
@@ -82,6 +83,36 @@ contract DelaysTest is GovernanceBase {
         check("a serial", !isOpen(three(abi.encodeCall(OrganisationActions.revokeSerial, (4, 9)))));
         check("gas", !isOpen(three(abi.encodeCall(RuleActions.setGasLimit, (40_000_000)))));
         check("an organisation", !isOpen(three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)))));
+    }
+
+    /// Five of six, which are five of seven too.
+    function five(bytes memory action) private returns (uint256 id) {
+        id = three(action);
+        vote(4, id);
+        vote(5, id);
+    }
+
+    /// Attack: two thirds decide about one that is to come, and the delay is over when it can first see that.
+    function testNoDelayGoesByBeforeTheOneConcernedCame() public {
+        start(6);
+        bytes memory theft = abi.encodeCall(OrganisationActions.setKeys, (7, 2, keysOf(44)));
+        uint256 keys = five(theft);
+        uint256 fees = five(abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(9), account(7))));
+        wait(fees);
+        bytes32[] memory cas = new bytes32[](1);
+        cas[0] = ca(7);
+        decide(abi.encodeCall(OrganisationActions.addOrganisation, (name(7), 2, keysOf(7), cas)));
+        decide(abi.encodeCall(ValidatorActions.addValidator, (peer(9), 7, validatorKey(9), 1, account(9))));
+        refusedToRun(keys);
+        refusedToRun(fees);
+        (, uint64 ready, uint32 concerned,) = gov.waiting(five(theft));
+        check("it can answer", concerned == 7 && ready == block.timestamp + 2 days);
+    }
+
+    function refusedToRun(uint256 id) private {
+        vm.prank(govKey(1, 0));
+        vm.expectRevert(abi.encodeWithSelector(ConcernsAnother.selector, id, 7));
+        gov.execute(id);
     }
 
     function testNothingWaitsWhereAllApprove() public {
@@ -516,15 +547,13 @@ contract DelaysTest is GovernanceBase {
         vm.warp(block.timestamp + 2 days - 1);
         vm.prank(account(77));
         Guardian(CONTRACT).holdOrganisation(1);
-        uint64 height = uint64(block.number) + ANSWER_BLOCKS;
-        blocks(ANSWER_BLOCKS);
         (,,, uint64 until) = direct.guard();
         refusedToRecover(1, abi.encodeWithSelector(OrganisationIsHeld.selector, 1, until));
         (, uint64 ready) = direct.recoveryKey(1);
         same("the delay begins when the hold ends", ready, until + 2 days);
         vm.warp(until + 1);
         nextBlock();
-        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, height));
+        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, block.number + ANSWER_BLOCKS));
         decideOwn(1, abi.encodeCall(Recovery.setRecoveryKey, (1, address(0))));
         refusedToRecover(1, abi.encodeWithSelector(NotTheRecoveryKey.selector, account(7), 1));
     }
@@ -539,7 +568,11 @@ contract DelaysTest is GovernanceBase {
         recover(1);
         (, uint64 ready) = direct.recoveryKey(1);
         same("from then on", ready, until + 2 days);
+        // Attack: a hundred blocks in the hold, then an outage of two days.
+        blocks(ANSWER_BLOCKS);
         vm.warp(ready);
+        nextBlock();
+        refusedToRecover(1, abi.encodeWithSelector(RecoveryNotDue.selector, 1, ready, block.number + ANSWER_BLOCKS));
         blocks(ANSWER_BLOCKS);
         recover(1);
         same("offered", offered(1), 3);

@@ -92,6 +92,18 @@ contract StakedStandbysTest is StakingBase {
         same("convicted", power(1), 100);
     }
 
+    /// One that was never seen to sign, or is in jail, gives its place back and has none to move.
+    function testASeatOnProbationStays() public {
+        begin();
+        deposit(5, 20 ether);
+        named(5, 15);
+        while (power(5) == 0) nextBlock();
+        uint64 version = staking.version();
+        blocksWithout(ed(5), PRESENCE_BLOCKS + 1);
+        same("on probation", power(5), 1);
+        same("no set that differs", staking.version(), version);
+    }
+
     function testTheReturnedMachineStandsByAndTakesOverADayLater() public {
         begin();
         blocksWithout(ed(1), PRESENCE_BLOCKS);

@@ -143,6 +143,50 @@ contract StandbysTest is PresenceBase {
         same("a day later", power(validatorKey(2)), POWER);
     }
 
+    function rotate(uint32 id, bytes32 key) private {
+        decide(abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(id), key)));
+        blocks(DELAY + 2);
+    }
+
+    /// Its use is known from the first height that it signed for the seat, as evidence can be of any since.
+    function testTheKeyThatWasRotatedOutStandsBy() public {
+        begin();
+        rotate(2, ed(78));
+        decideOwn(2, naming(2, validatorKey(2)));
+        off(ed(78));
+        same("moved", power(validatorKey(2)), POWER);
+        (,,, uint64 from, uint64 free) = gov.keyUse(validatorKey(2));
+        check("in use as ever", from == 1 && free == 0);
+        (,,, from, free) = gov.keyUse(ed(78));
+        same("the other is released", free, block.number - 1 + gov.EVIDENCE_BLOCKS());
+        convict(ed(78));
+        same("evidence against it takes the seat", power(validatorKey(2)), 0);
+    }
+
+    function testARotatedKeyThatIsConvictedTakesTheSeatItStandsByFor() public {
+        begin();
+        rotate(2, ed(78));
+        decideOwn(2, naming(2, validatorKey(2)));
+        convict(validatorKey(2));
+        same("gone", power(ed(78)), 0);
+        decide(abi.encodeCall(ValidatorActions.addValidator, (peer(2), 2, ed(78), POWER, account(1))));
+        blocks(DELAY + 2);
+        off(ed(78));
+        same("nor does it ever move to it", power(ed(78)), POWER);
+    }
+
+    function testNeverToAKeyThatAnotherSeatHadLately() public {
+        begin();
+        decide(abi.encodeCall(ValidatorActions.addValidator, (peer(9), 2, ed(77), 1, account(1))));
+        blocks(DELAY + 2);
+        rotate(9, ed(78));
+        off(validatorKey(2));
+        same("evidence against it finds the other", power(validatorKey(2)), POWER);
+        vm.roll(block.number + gov.EVIDENCE_BLOCKS());
+        blocks(2 * PRESENCE);
+        same("when none can come any more", power(ed(77)), POWER);
+    }
+
     function testEvidenceAgainstTheOldKeyTakesTheSeat() public {
         begin();
         off(validatorKey(2));

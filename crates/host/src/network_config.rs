@@ -5,7 +5,9 @@ use trefoil_content::scheduler::UploadPolicy;
 use trefoil_crypto::{NodeCertificate, SecretKey};
 use trefoil_ledger::Ledger;
 use trefoil_os::certificate::{self, Ca};
-use trefoil_p2p::{Discovery, Membership, NetworkAccess, address_book::DialCandidate};
+use trefoil_p2p::{
+    Discovery, Membership, NetworkAccess, address_book::DialCandidate, is_reachable,
+};
 use trefoil_swarm::{ContentConfig, http::Credentials};
 use trefoil_types::{B256, ChainSpec, Kind, PeerId, keccak256, spec::Fork};
 
@@ -121,7 +123,7 @@ fn discovery(home: &Home, kind: Kind, p2p: &P2pSettings) -> Discovery {
     let bootstrap =
         p2p.bootstrap.iter().map(|at| DialCandidate { address: at.address, peer: at.peer });
     // No other node can dial 0.0.0.0, or port 0.
-    let listen = Some(p2p.listen).filter(|at| !at.ip().is_unspecified() && at.port() != 0);
+    let listen = Some(p2p.listen).filter(|at| is_reachable(*at));
     Discovery {
         file: home.data().join("peers"),
         bootstrap: bootstrap.collect(),

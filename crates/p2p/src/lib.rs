@@ -46,8 +46,9 @@ pub use connection::{
     lanes::LaneReceiver,
 };
 pub use discovery::{
-    address_book, address_book_file, outbound, peer_record, providers::PROVIDED_MAX,
-    reachability::is_global,
+    address_book, address_book_file, outbound, peer_record,
+    providers::PROVIDED_MAX,
+    reachability::{is_global, is_reachable},
 };
 pub use event::NetEvent;
 pub use handle::{LaneReceivers, NetHandle};

@@ -99,6 +99,16 @@ fn settings_and_keys_say_what_is_wrong() {
 }
 
 #[test]
+fn who_cannot_pay_for_a_decision_is_told_how_much_it_costs() {
+    let dir = tempdir().unwrap();
+    let (node, rpc, port) = one_node(dir.path().to_str().unwrap());
+    let process = Process::start(&["run", "--dir", &node, "--rpc", &rpc]);
+    reach(port, 1, || process.said());
+    let propose = ["org", "set", "gas-limit", "100000000", "--dir", &node, "--rpc", &rpc];
+    refuse(&propose, &["owns 0 ether, and this may cost 0.0", "ether; send it coins first"]);
+}
+
+#[test]
 fn keys_go_in_and_out() {
     let dir = tempdir().unwrap();
     let path = dir.path().to_str().unwrap();

@@ -101,9 +101,13 @@ impl Network {
         reach(self.rpc(0), wanted, || self.nodes[0].said());
     }
 
-    /// The newcomer's process.
-    fn join(&self, path: &str) -> Process {
-        self.join_in(path, &self.dir, FOUNDERS)
+    /// The newcomer's process; it validates.
+    fn enters(&self, path: &str) -> Process {
+        let node = self.join_in(path, &self.dir, FOUNDERS);
+        reach(self.rpc(FOUNDERS), height(self.rpc(0)).unwrap(), || node.said());
+        self.does(&["stake", "10"], "stakes 10 ether");
+        self.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
+        node
     }
 
     /// A node's directory, from the specification and one address; and its process.
@@ -202,12 +206,7 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     let path = dir.path().to_str().unwrap();
     let network = Network::found(path, 32);
     let trickle = Trickle::start(network.rpc(0));
-    let mut node = network.join(path);
-    let own = network.rpc(FOUNDERS);
-    reach(own, height(network.rpc(0)).unwrap(), || node.said());
-
-    network.does(&["stake", "10"], "stakes 10 ether");
-    network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
+    let mut node = network.enters(path);
     let in_the_set = height(network.rpc(0)).unwrap() - 1;
     let before = network.balance();
     common::wait_for(
@@ -248,13 +247,11 @@ fn a_seat_moves_to_its_standby() {
     let path = dir.path().to_str().unwrap();
     let network = Network::found(path, 1_000);
     let trickle = Trickle::start(network.rpc(0));
-    let mut node = network.join(path);
+    let mut node = network.enters(path);
     let standby_dir = format!("{path}/standby");
     let mut standby = network.join_in(path, &standby_dir, FOUNDERS + 1);
     let standby_rpc = network.rpc(FOUNDERS + 1);
     reach(standby_rpc, height(network.rpc(0)).unwrap(), || standby.said());
-    network.does(&["stake", "10"], "stakes 10 ether");
-    network.wait("it signs", |row| row["state"] == "validates" && row["signedLast"] == true);
     let old = network.standing()["key"].clone();
 
     let status = |rpc: u16| ask(rpc, "trefoil_status", json!([])).unwrap();

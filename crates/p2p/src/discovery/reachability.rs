@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Whether a node may be at an address at all.
 // Private and loopback addresses are allowed: whole networks run within one company or machine.
-pub(crate) fn is_reachable(address: SocketAddr) -> bool {
+pub fn is_reachable(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }

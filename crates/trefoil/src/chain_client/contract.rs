@@ -19,6 +19,7 @@ use trefoil_types::{
 use crate::chain_client::{
     account_key::AccountKey,
     client::{Client, ClientError},
+    ether,
     revert_reasons::revert_reason,
 };
 
@@ -53,6 +54,12 @@ pub enum ContractError {
     Odd { url: String, contract: &'static str, view: &'static str },
     #[error("this network is {}: {instead}", .kind.name())]
     Kind { kind: Kind, instead: &'static str },
+    #[error(
+        "account {account} owns {} ether, and this may cost {} ether; send it coins first",
+        ether(*.owns),
+        ether(*.price)
+    )]
+    CannotPay { account: Address, owns: U256, price: U256 },
     #[error(
         "transaction {hash} is in no block after {} s; it stays in the node's pool: see with `trefoil status` whether the chain makes blocks",
         RECEIPT_WAIT.as_secs()
@@ -197,6 +204,7 @@ impl Contract {
         // The estimate of the gas executes the call: a refusal is known before anything is
         // signed.
         let tx = self.draft(wallet.address(), data, value).await?;
+        self.check_funds(wallet.address(), &tx).await?;
         let signed = wallet.sign(tx);
         self.call("eth_sendRawTransaction", json!([signed.raw])).await?;
         let receipt = self.receipt(signed.hash).await?;
@@ -241,6 +249,21 @@ impl Contract {
             input,
             ..Default::default()
         })
+    }
+
+    // The pool would refuse it, with figures in wei and without the account.
+    /// Refuses what an account cannot pay, where gas has a price.
+    async fn check_funds(&self, account: Address, tx: &TxEip1559) -> Result<(), ContractError> {
+        if tx.max_fee_per_gas == 0 {
+            return Ok(());
+        }
+        let answer = self.call("eth_getBalance", json!([account, "latest"])).await?;
+        let owns: U256 = self.parse("eth_getBalance", answer)?;
+        let price = U256::from(tx.gas_limit) * U256::from(tx.max_fee_per_gas) + tx.value;
+        match owns < price {
+            true => Err(ContractError::CannotPay { account, owns, price }),
+            false => Ok(()),
+        }
     }
 
     async fn receipt(&self, hash: B256) -> Result<CallReceipt, ContractError> {

@@ -7,6 +7,7 @@ use alloy_primitives::{U160, U256, utils::parse_ether};
 use clap::{Args, ValueEnum};
 use trefoil_host::{home::Home, settings::PeerAddress};
 use trefoil_os::keystore::{PasswordSource, ScryptCost};
+use trefoil_p2p::is_reachable;
 use trefoil_types::{Address, Kind, PeerId, spec::FOUNDING_STAKE};
 
 use crate::error::CommandError;
@@ -144,6 +145,17 @@ pub fn account(text: &str) -> Result<Address, String> {
     }
     Address::parse_checksummed(text, None)
         .map_err(|_| "its capitals do not fit its digits: copy it again, one may be wrong".into())
+}
+
+/// Where others reach a node.
+pub fn reachable(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().map_err(|_| "write IP:PORT, such as 10.0.0.1:30303")?;
+    match is_reachable(address) {
+        true => Ok(address),
+        false => {
+            Err("no other node can dial it: give an address and a port that others reach".into())
+        }
+    }
 }
 
 /// The name of an organisation or rule set.

@@ -13,7 +13,7 @@ use trefoil_os::keystore::{self, KeyKind};
 use trefoil_types::{Address, ChainSpec, KeyClaimer, KeyProof, KeyRole};
 
 use super::{
-    arguments::{DirArgs, PasswordArgs, account, name},
+    arguments::{DirArgs, PasswordArgs, account, name, reachable},
     certify::CaArgs,
     prove,
 };
@@ -54,7 +54,7 @@ pub struct DeclareArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     recovery_key: Option<Address>,
     /// Where the others reach its node
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = reachable)]
     at: SocketAddr,
     /// The account that gets the fees of the node's blocks; without: nobody
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
@@ -196,6 +196,7 @@ fn print_spec(spec: &ChainSpec, declared: &[String]) -> Result<(), CommandError>
         if let Some(key) = organisation.recovery_key {
             println!("  {key} can give it new ones");
         }
+        organisation.senders.iter().for_each(|account| println!("  {account} may send for it"));
     }
     let [numerator, denominator] = spec.quorum;
     println!("decisions     by more than {numerator}/{denominator} of the organisations");
@@ -207,6 +208,9 @@ fn print_spec(spec: &ChainSpec, declared: &[String]) -> Result<(), CommandError>
             None => println!("{what:12}  all"),
             Some(listed) => listed.iter().for_each(|account| println!("{what:12}  {account}")),
         }
+    }
+    for (parameter, value) in &spec.parameters {
+        println!("parameter     {} {value}", parameter.name());
     }
     for (address, account) in &spec.alloc {
         let code = if account.code.is_some() { ", and is a contract" } else { "" };

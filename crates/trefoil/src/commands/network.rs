@@ -18,6 +18,7 @@ use trefoil_os::{
     clock,
     keystore::{self, KeyKind},
 };
+use trefoil_p2p::is_reachable;
 use trefoil_types::{
     Address, Kind, PeerId,
     spec::{Parameter, Staking, default_snapshot_every},
@@ -131,7 +132,7 @@ pub struct FoundArgs {
     #[arg(long = "declaration", value_name = "FILE", conflicts_with_all = ["orgs", "validators", "addresses"])]
     declarations: Vec<PathBuf>,
     /// Where the founders are reached, one for each; without: ports of this machine
-    #[arg(long = "at", value_name = "IP:PORT")]
+    #[arg(long = "at", value_name = "IP:PORT", value_parser = arguments::reachable)]
     addresses: Vec<SocketAddr>,
     /// An account that owns ether at genesis; may be given many times
     #[arg(long = "fund", value_name = "ADDRESS=ETHER", value_parser = fund)]
@@ -255,22 +256,7 @@ impl FoundArgs {
     /// With keys that the organisations made themselves.
     fn found_declared(&self) -> Result<(), CommandError> {
         let count = self.declarations.len();
-        let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
-        match self.kind {
-            Kind::Public => {
-                return wrong(
-                    "a public network has no organisations".into(),
-                    "leave --declaration out",
-                );
-            }
-            Kind::Private if count > 1 => {
-                return wrong(
-                    format!("--declaration is given {count} times for a private network"),
-                    "give it once: others are voted in later; or found a consortium",
-                );
-            }
-            _ => {}
-        }
+        self.check_count("--declaration", count)?;
         let mut declarations = Vec::new();
         for path in &self.declarations {
             let declaration = read_declaration(path)?;
@@ -297,19 +283,28 @@ impl FoundArgs {
         Ok(())
     }
 
+    /// Refuses organisations, `count` of them by `flag`, that a network of this kind cannot have.
+    fn check_count(&self, flag: &str, count: usize) -> Result<(), CommandError> {
+        match self.kind {
+            Kind::Public if count > 0 => Err(CommandError::with_cure(
+                "a public network has no organisations",
+                format!("leave {flag} out"),
+            )),
+            Kind::Private if count > 1 => Err(CommandError::with_cure(
+                format!("{flag} is given {count} times for a private network"),
+                "give it once: others are voted in later; or found a consortium",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Those named; a private network without one is its own name's.
     fn organisations(&self) -> Result<Vec<Party>, CommandError> {
         let named = self.orgs.clone();
         let count = named.len();
+        self.check_count("--org", count)?;
         let wrong = |what: String, cure: &str| Err(CommandError::with_cure(what, cure));
         match self.kind {
-            Kind::Public if count > 0 => {
-                wrong("a public network has no organisations".into(), "leave --org out")
-            }
-            Kind::Private if count > 1 => wrong(
-                format!("--org is given {count} times for a private network"),
-                "give it once: others are voted in later; or found a consortium",
-            ),
             Kind::Private if count == 0 => {
                 Ok(vec![Party { name: self.name.clone(), accounts: vec![], senders: vec![] }])
             }
@@ -365,7 +360,7 @@ pub struct InviteArgs {
     #[command(flatten)]
     dir: DirArgs,
     /// Where others reach this node, if it listens on every address (0.0.0.0)
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = arguments::reachable)]
     at: Option<SocketAddr>,
     /// The newcomer's peer id (`trefoil keys new node` prints it): certify it with
     /// the CA key in DIR/keys/ca.json, and put the certificate into the invite
@@ -385,7 +380,7 @@ impl InviteArgs {
         let p2p = home.settings(&[])?.settings.p2p;
         let me = keystore::describe(&keystore::path(&home.dir, KeyKind::Node, ""))?.public;
         // 0.0.0.0 means every address of this machine, and cannot be dialled.
-        let listen = Some(p2p.listen).filter(|address| !address.ip().is_unspecified());
+        let listen = Some(p2p.listen).filter(|address| is_reachable(*address));
         let address = self.at.or(listen).or_cure(
             format!("this node listens on {}, which is no address to dial", p2p.listen),
             "say where others reach it with --at IP:PORT",

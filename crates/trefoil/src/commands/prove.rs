@@ -181,12 +181,12 @@ pub struct ProofArgs {
 }
 
 impl ProofArgs {
-    // Before all vote: the contract would refuse the last approval, when all have voted.
     /// The proof of a key, if it was given.
     pub fn of(&self, key: PublicKey) -> Option<&KeyProof> {
         self.proofs.iter().find(|proof| proof.key == key)
     }
 
+    // Before all vote: the contract would refuse the last approval, when all have voted.
     /// Brings to the chain that these keys agree to their use by an organisation, and refuses if
     /// one does not.
     pub async fn bring(

@@ -70,9 +70,7 @@ impl StandbyArgs {
         sender: &TransactionSender<'_>,
         key: PublicKey,
     ) -> Result<Bytes, CommandError> {
-        let owner = sender
-            .account()
-            .or_cure("it is not known whose stake", "name the account with --account")?;
+        let owner = sender.staker()?;
         let proof = self.proofs.of(key).or_cure(
             format!("key {key} has not agreed to stand by for {owner}"),
             format!(

@@ -103,6 +103,11 @@ impl TransactionSender<'_> {
         self.signer.as_ref().map(|(account, _)| *account).or(self.args.account)
     }
 
+    /// The account whose stake it is.
+    pub fn staker(&self) -> Result<Address, CommandError> {
+        self.account().or_cure("it is not known whose stake", "name the account with --account")
+    }
+
     /// The organisation that was named, or else the signing account's own.
     pub async fn organisation(&self, named: Option<&str>) -> Result<u32, CommandError> {
         let organisations = Organisations::read(&self.contract).await?;

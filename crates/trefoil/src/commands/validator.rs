@@ -28,7 +28,7 @@ use crate::{
             },
         },
     },
-    error::{CommandError, OrCure as _},
+    error::CommandError,
 };
 
 #[derive(Debug, Subcommand)]
@@ -233,9 +233,7 @@ pub struct StakeArgs {
 impl StakeArgs {
     async fn run(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_stake().await?;
-        let owner = sender
-            .account()
-            .or_cure("it is not known whose stake", "name the account with --account")?;
+        let owner = sender.staker()?;
         ask_about_share(&sender, self.amount, &self.consent).await?;
         let (dir, password) = (self.transaction.dir.as_deref(), &self.transaction.password);
         let proof = self.proof.get(&sender, owner, dir, password).await?;
@@ -269,9 +267,7 @@ impl UnstakeArgs {
             // Bounded where it was read.
             Some(amount) => amount.saturating_to::<U96>(),
             None => {
-                let owner = sender
-                    .account()
-                    .or_cure("it is not known whose stake", "name the account with --account")?;
+                let owner = sender.staker()?;
                 self.ask_about_floor(&sender).await?;
                 sender.contract.view(candidateCall { owner }).await?.stake
             }

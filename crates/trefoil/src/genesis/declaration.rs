@@ -12,6 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use trefoil_host::settings::PeerAddress;
+use trefoil_p2p::is_reachable;
 use trefoil_types::{
     Address, ChainSpec, KeyProof, KeyRole, PeerId, SpecError,
     spec::{FoundingOrganisation, FoundingValidator, MEMBER_POWER},
@@ -69,6 +70,10 @@ pub enum DeclarationError {
     OtherNetwork { network: String, chain_id: u64, name: String, wanted: String },
     #[error("{name} names no node; let it declare one, which validates from the first block on")]
     NoNode { name: String },
+    #[error(
+        "{name} declares a node at {at}, which no other node can dial; let it declare an address and a port that others reach"
+    )]
+    NoAddress { name: String, at: SocketAddr },
     #[error("{proof} stands where the proof of a {wanted} key belongs; put it there")]
     OtherRole { proof: Box<KeyProof>, wanted: &'static str },
     #[error(
@@ -101,6 +106,9 @@ impl Declaration {
         self.organisation().check()?;
         if self.nodes.is_empty() {
             return Err(DeclarationError::NoNode { name: self.name.clone() });
+        }
+        if let Some(node) = self.nodes.iter().find(|node| !is_reachable(node.at)) {
+            return Err(DeclarationError::NoAddress { name: self.name.clone(), at: node.at });
         }
         let cas = self.ca_keys.iter().map(|proof| (proof, KeyRole::Ca));
         let nodes = self
@@ -143,25 +151,37 @@ impl Declaration {
 
     /// The organisation, as a chain specification has it.
     pub fn organisation(&self) -> FoundingOrganisation {
+        let Self {
+            network: _,
+            chain_id: _,
+            name,
+            threshold,
+            keys,
+            recovery_key,
+            ca_keys,
+            nodes: _,
+        } = self;
         FoundingOrganisation {
-            name: self.name.clone(),
-            threshold: self.threshold,
-            keys: self.keys.clone(),
-            recovery_key: self.recovery_key,
-            ca_keys: self.ca_keys.iter().map(|proof| proof.key).collect(),
+            name: name.clone(),
+            threshold: *threshold,
+            keys: keys.clone(),
+            recovery_key: *recovery_key,
+            ca_keys: ca_keys.iter().map(|proof| proof.key).collect(),
             senders: vec![],
         }
     }
 
     /// Its validators, as a chain specification has them.
     pub fn validators(&self) -> impl Iterator<Item = FoundingValidator> {
-        self.nodes.iter().map(|one| FoundingValidator {
-            key: one.validator.key,
-            power: MEMBER_POWER,
-            fee_recipient: one.fee_recipient,
-            owner: None,
-            node: Some(PeerId(one.node.key)),
-            organisation: Some(self.name.clone()),
+        self.nodes.iter().map(|DeclaredNode { at: _, fee_recipient, node, validator }| {
+            FoundingValidator {
+                key: validator.key,
+                power: MEMBER_POWER,
+                fee_recipient: *fee_recipient,
+                owner: None,
+                node: Some(PeerId(node.key)),
+                organisation: Some(self.name.clone()),
+            }
         })
     }
 
@@ -172,18 +192,14 @@ impl Declaration {
     /// In what a specification differs from this, in words; nothing, if it has all of it and no
     /// more of this organisation.
     pub fn differences(&self, spec: &ChainSpec) -> Vec<String> {
-        let own = self.organisation();
         let named = spec.organisations.iter().find(|written| written.name == self.name);
         let Some(written) = named else { return vec![format!("it has no {}", self.name)] };
-        let account = |key: Option<Address>| key.map_or("none".into(), |key| key.to_string());
         let mut pairs = vec![
             ("network".into(), self.network.clone(), spec.name.clone()),
             ("chain id".into(), self.chain_id.to_string(), spec.chain_id.to_string()),
-            ("threshold".into(), own.threshold.to_string(), written.threshold.to_string()),
-            ("keys".into(), list(&own.keys), list(&written.keys)),
-            ("recovery key".into(), account(own.recovery_key), account(written.recovery_key)),
-            ("CA keys".into(), list(&own.ca_keys), list(&written.ca_keys)),
         ];
+        let both = terms(&self.organisation()).into_iter().zip(terms(written));
+        pairs.extend(both.map(|((what, declared), (_, written))| (what.into(), declared, written)));
         let ours = |v: &&FoundingValidator| v.organisation.as_ref() == Some(&self.name);
         let declared: BTreeMap<_, _> = self.validators().map(|v| validator(&v)).collect();
         let written: BTreeMap<_, _> = spec.validators.iter().filter(ours).map(validator).collect();
@@ -199,13 +215,29 @@ impl Declaration {
     }
 }
 
+/// What is agreed on about an organisation, in words.
+fn terms(organisation: &FoundingOrganisation) -> [(&'static str, String); 5] {
+    let FoundingOrganisation { name: _, threshold, keys, recovery_key, ca_keys, senders } =
+        organisation;
+    [
+        ("threshold", threshold.to_string()),
+        ("keys", list(keys)),
+        ("recovery key", recovery_key.map_or("none".into(), |key| key.to_string())),
+        ("CA keys", list(ca_keys)),
+        ("senders", list(senders)),
+    ]
+}
+
 fn list<T: fmt::Display>(items: &[T]) -> String {
-    items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
+    let texts: Vec<_> = items.iter().map(T::to_string).collect();
+    if texts.is_empty() { "none".into() } else { texts.join(" ") }
 }
 
 /// A founding validator by its node: what was declared of it.
 fn validator(validator: &FoundingValidator) -> (PeerId, String) {
-    let FoundingValidator { key, fee_recipient, node, .. } = validator;
+    // Power is not declared: people read it, with everybody's. A network of members has no owners.
+    let FoundingValidator { key, power: _, fee_recipient, owner: _, node, organisation: _ } =
+        validator;
     (node.unwrap_or(PeerId(*key)), format!("{key} with fees to {fee_recipient}"))
 }
 
@@ -213,8 +245,10 @@ fn validator(validator: &FoundingValidator) -> (PeerId, String) {
 mod tests {
     use alloy_primitives::address;
     use trefoil_crypto::SecretKey;
+    use trefoil_types::Kind;
 
     use super::*;
+    use crate::genesis::founding::{self, FoundingPlan};
 
     const NETWORK: (&str, u64) = ("example", 4242);
 
@@ -253,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_its_keys_did_not_agree_to_is_refused_with_the_cure() {
-        let wrong: [(&str, Change); 13] = [
+        let wrong: [(&str, Change); 15] = [
             // A key of which another holds the secret.
             ("ca key", |d| d.ca_keys[0].key = prove(7, KeyRole::Ca, "acme").key),
             ("trefoil keys prove ca --org bolt --founding example:4242", |d| {
@@ -266,6 +300,10 @@ mod tests {
             ("a node key belongs", |d| d.nodes[0].node = d.nodes[0].validator),
             ("a ca key belongs", |d| d.ca_keys.push(d.nodes[0].node)),
             ("names no node", |d| d.nodes.clear()),
+            ("acme declares a node at 0.0.0.0:30303, which", |d| {
+                d.nodes[0].at.set_ip([0; 4].into());
+            }),
+            ("a port that others reach", |d| d.nodes[0].at.set_port(0)),
             ("4 of 3 keys of acme; use 1 to", |d| d.threshold = 4),
             ("0 of 3 keys of acme; use 1 to", |d| d.threshold = 0),
             ("not digits only", |d| d.name = "12".into()),
@@ -279,6 +317,58 @@ mod tests {
         }
         let other = declaration().check_network("example", 1).unwrap_err().to_string();
         assert!(other.contains("ask acme for one that is"), "{other}");
+    }
+
+    fn founded() -> ChainSpec {
+        let plan = FoundingPlan {
+            name: NETWORK.0.into(),
+            kind: Kind::Private,
+            stake: 0,
+            chain_id: NETWORK.1,
+            base_fee: 0,
+            block_interval_ms: 500,
+            idle_block_s: 60,
+            snapshot_every: 0,
+            organisations: vec![],
+            accounts: None,
+            deployers: None,
+            parameters: BTreeMap::new(),
+            funds: BTreeMap::new(),
+        };
+        founding::found_declared(&plan, &[declaration()]).unwrap()
+    }
+
+    #[test]
+    fn whatever_else_a_network_has_of_the_organisation_is_told() {
+        let spec = founded();
+        assert_eq!(declaration().differences(&spec), [""; 0]);
+        let wrong: [(&str, fn(&mut ChainSpec)); 12] = [
+            ("network is exam, declared example", |s| s.name = "exam".into()),
+            ("chain id is 1, declared 4242", |s| s.chain_id = 1),
+            ("it has no acme", |s| s.organisations[0].name = "acne".into()),
+            ("threshold is 1, declared 2", |s| s.organisations[0].threshold = 1),
+            ("keys is", |s| _ = s.organisations[0].keys.pop()),
+            ("recovery key is none, declared 0x09", |s| s.organisations[0].recovery_key = None),
+            ("CA keys is none", |s| s.organisations[0].ca_keys.clear()),
+            ("senders is 0x0707070707070707070707070707070707070707, declared none", |s| {
+                s.organisations[0].senders.push(Address::repeat_byte(7));
+            }),
+            ("with fees to 0x0707070707070707070707070707070707070707, declared", |s| {
+                s.validators[0].fee_recipient = Address::repeat_byte(7);
+            }),
+            ("validator on", |s| s.validators[0].key = prove(7, KeyRole::Ca, "acme").key),
+            ("is none, declared", |s| s.validators.clear()),
+            ("declared none", |s| {
+                let node = Some(PeerId(prove(7, KeyRole::Peer, "acme").key));
+                s.validators.push(FoundingValidator { node, ..s.validators[0].clone() });
+            }),
+        ];
+        for (words, change) in wrong {
+            let mut changed = spec.clone();
+            change(&mut changed);
+            let found = declaration().differences(&changed);
+            assert!(matches!(&found[..], [one] if one.contains(words)), "{found:?}: {words:?}");
+        }
     }
 
     proptest::proptest! {

@@ -150,6 +150,14 @@ pub fn found_declared(
     plan: &FoundingPlan,
     declarations: &[Declaration],
 ) -> Result<ChainSpec, CommandError> {
+    let mut names = BTreeSet::new();
+    let twice = declarations.iter().find(|one| !names.insert(one.name.to_ascii_lowercase()));
+    if let Some(Declaration { name, .. }) = twice {
+        return Err(CommandError::with_cure(
+            format!("{name} is declared twice"),
+            "give one declaration of each organisation, whose name differs by more than capitals",
+        ));
+    }
     let organisations = declarations.iter().map(Declaration::organisation).collect();
     let validators = declarations.iter().flat_map(Declaration::validators).collect();
     let spec = spec(plan, organisations, validators);

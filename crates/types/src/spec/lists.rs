@@ -9,6 +9,10 @@ use super::{ChainSpec, FoundingOrganisation, SpecError, check::require};
 /// (`contracts/src/Reach.sol`).
 const APPROVALS_GAS: u64 = 10 * 1_000_000;
 
+// Of more the contract does not look, so that a vote fits into a transaction.
+/// Of the accounts that may send for contracts so many are looked at (`contracts/src/Reach.sol`).
+const SENDERS_READ: usize = 8;
+
 /// How the code of an account begins that delegates (EIP-7702): it can still send.
 const DELEGATES: [u8; 3] = [0xef, 0x01, 0x00];
 
@@ -45,8 +49,8 @@ impl ChainSpec {
                  vote to change it"
             ),
             "give as many keys of each as vote for it coins for ten approvals in `alloc` (10000000 \
-             gas at `min_base_fee`); where they are contracts, name accounts that own as much in \
-             `organisations.senders`",
+             gas at `min_base_fee`); where they are contracts, name accounts that own as much among \
+             the first 8 of `organisations.senders`",
         )
     }
 
@@ -60,7 +64,7 @@ impl ChainSpec {
             code.is_some_and(|code| !code.is_empty() && !code.starts_with(&DELEGATES))
         };
         let sends = |account: &Address| !is_contract(account) && owns(account);
-        let others = organisation.senders.iter().any(sends);
+        let others = organisation.senders.iter().take(SENDERS_READ).any(sends);
         let able = |key: &&Address| if is_contract(key) { others } else { owns(key) };
         organisation.keys.iter().filter(able).count() >= usize::from(organisation.threshold)
     }

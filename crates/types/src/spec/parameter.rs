@@ -1,6 +1,6 @@
 //! Numbers with a name that a network of members sets: at its founding, and by vote.
 
-use std::{fmt, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,11 +38,5 @@ impl Parameter {
             Self::CodeSize => 24_576..=65_536,
             Self::TxGas => 16_777_216..=600_000_000,
         }
-    }
-}
-
-impl fmt::Display for Parameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

@@ -81,9 +81,19 @@ fn listed_wallet() -> ChainSpec {
     spec
 }
 
+/// So many contracts, which cannot send, are named as senders before the one that can.
+fn wallets_before(spec: &mut ChainSpec, count: u8) {
+    let wallet = spec.alloc[&Address::repeat_byte(2)].clone();
+    let wallets: Vec<_> = (20..20 + count).map(Address::repeat_byte).collect();
+    spec.alloc.extend(wallets.iter().map(|account| (*account, wallet.clone())));
+    spec.organisations[1].senders.splice(0..0, wallets);
+}
+
 #[test]
 fn a_spec_reads_back_what_it_prints() {
-    for spec in [spec(), public(), listed_wallet()] {
+    let mut eighth = listed_wallet();
+    wallets_before(&mut eighth, 7);
+    for spec in [spec(), public(), listed_wallet(), eighth] {
         assert_eq!(ChainSpec::from_toml(&spec.to_toml()), Ok(spec));
     }
 }
@@ -149,7 +159,7 @@ fn the_order_of_validators_does_not_matter() {
 /// Each wrong value is refused with its key, and what to write instead.
 #[test]
 fn a_wrong_spec_names_the_key_and_the_cure() {
-    let wrong: [(&str, Change); 40] = [
+    let wrong: [(&str, Change); 41] = [
         ("`chain_id` is 0; use 1", |s| s.chain_id = 0),
         ("`name` is \"a b\"", |s| s.name = "a b".into()),
         ("`gas_limit` is 5", |s| s.gas_limit = 5),
@@ -228,6 +238,10 @@ fn a_wrong_spec_names_the_key_and_the_cure() {
         ("1 of the 2 organisations that must agree could vote to change it; give", |s| {
             *s = listed_wallet();
             s.organisations[1].senders.clear();
+        }),
+        ("accounts that own as much among the first 8 of `organisations.senders`", |s| {
+            *s = listed_wallet();
+            wallets_before(s, 8);
         }),
         ("list it in `accounts` too", |s| {
             (s.base_fee, s.accounts) = (0, Some(vec![Address::repeat_byte(7)]));

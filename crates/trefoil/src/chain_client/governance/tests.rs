@@ -384,6 +384,29 @@ async fn a_call_is_signed_sent_and_waited_for() {
     assert_eq!(receipt.block_number.to::<u64>(), 9);
 }
 
+#[tokio::test]
+async fn who_cannot_pay_is_told_how_much_before_anything_is_sent() {
+    let contract = node(|method, _| {
+        Ok(match method {
+            "eth_estimateGas" => json!("0x10000"),
+            "eth_chainId" => json!("0x7"),
+            "eth_getTransactionCount" => json!("0x5"),
+            "eth_maxPriorityFeePerGas" => json!("0x1"),
+            "eth_getBalance" => json!("0x1"),
+            "eth_getBlockByNumber" => {
+                json!({ "gasLimit": "0xf4240", "baseFeePerGas": "0x3b9aca00" })
+            }
+            other => panic!("{other} is not asked"),
+        })
+    });
+    let sent = contract.await.send(&wallet(), Bytes::new(), U256::ZERO).await;
+    let said = sent.unwrap_err().to_string();
+    let (account, price) =
+        (wallet().address(), "this may cost 0.002000000001 ether; send it coins");
+    assert!(said.contains(&account.to_string()) && said.contains(price), "{said}");
+    assert!(said.contains("owns 0.000000000000000001 ether"), "{said}");
+}
+
 fn check_sent(raw: &str) {
     use alloy_consensus::{Transaction as _, TxEnvelope, transaction::SignerRecoverable as _};
     use alloy_eips::Decodable2718 as _;
