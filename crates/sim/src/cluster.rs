@@ -145,8 +145,10 @@ impl Cluster {
     pub fn run(&mut self) {
         self.begin();
         self.run_until(self.start + self.plan.ends, Self::is_over);
-        if !self.plan.until.is_none_or(|height| self.is_at(height)) {
-            self.judges.accuse("liveness", format!("not all are at {:?}", self.plan.until));
+        if let Some(height) = self.plan.until
+            && !self.is_at(height)
+        {
+            self.judges.accuse("liveness", format!("not all are at {height}"));
         }
         if self.judges.violations.is_empty() {
             for machine in &self.machines {

@@ -54,21 +54,10 @@ pub fn plan(seed: u64) -> SimPlan {
     // The standby itself crashes, and is back long before it is needed.
     if rng.permille(300) {
         let at = GOES + rng.range(0, 30_000);
-        plan = plan.outage(validators, at, moment(rng), at + 3_000);
+        plan = plan.outage(validators, at, *rng.pick(&Moment::USUAL), at + 3_000);
     }
     plan.expect(ends - 1, Expect::SeatSigned { seat, gap: GAP_MAX })
         .expect(ends - 1, Expect::Grew { since: Millis(0), blocks: 70 })
-}
-
-fn moment(rng: &mut Rng) -> Moment {
-    *rng.pick(&[
-        Moment::Stop,
-        Moment::Kill,
-        Moment::PowerCut,
-        Moment::BeforeSync,
-        Moment::AfterSync,
-        Moment::MidSpeech,
-    ])
 }
 
 /// The machine of the seat goes away.
@@ -76,7 +65,7 @@ fn go(plan: SimPlan, rng: &mut Rng, seat: Id) -> SimPlan {
     let at = GOES + rng.range(0, 3_000);
     let others = |away: &[Id]| (0..plan.machines()).filter(|id| !away.contains(id)).collect();
     match rng.range(0, 3) {
-        0 => plan.at(at, Act::Crash(seat, moment(rng))),
+        0 => plan.at(at, Act::Crash(seat, *rng.pick(&Moment::USUAL))),
         1 => {
             // Where three of seven are still no quorum, another is cut off with it.
             let other = (seat + 1) % plan.validators;

@@ -194,6 +194,18 @@ pub enum Moment {
     LedgerWrites(u64),
 }
 
+impl Moment {
+    /// Those that need no number.
+    pub const USUAL: [Self; 6] = [
+        Self::Stop,
+        Self::Kill,
+        Self::PowerCut,
+        Self::BeforeSync,
+        Self::AfterSync,
+        Self::MidSpeech,
+    ];
+}
+
 /// An expectation at an instant. Times are from the plan's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
