@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Bytes, U256};
+use revm::state::Bytecode;
 use trefoil_types::{
     Address, B256, Certificate, CertifiedBlock, Header, Height, Receipt, RecoveredBlock, Turns,
     ValidatorSet, keccak256,
@@ -330,6 +331,10 @@ impl StateReader for StateAt {
 
     fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
         self.snapshot.code(hash)
+    }
+
+    fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, LedgerError> {
+        self.snapshot.view.codes.get(hash, || self.snapshot.code(hash))
     }
 
     fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError> {
