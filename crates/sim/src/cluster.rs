@@ -117,7 +117,7 @@ impl Cluster {
             // Each part has a random stream of its own, by name: one more draw from one of them
             // leaves the others as they were.
             judges: Judges::new(set, network, plan.pool, honest, Seats::of(&plan)),
-            trace: Trace { prints, start, ..Trace::default() },
+            trace: Trace::new(start, prints),
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
             machines,
             wire: SimWire::new(plan.weather, plan.uplink, Rng::new(plan.seed, "wire")),
