@@ -219,10 +219,7 @@ impl Cluster {
                 self.plan_shout(id);
             }
             SimEvent::Submit => self.submit(),
-            SimEvent::Approve(proposal) => {
-                let approvals = self.governors.approve(proposal);
-                approvals.into_iter().for_each(|tx| self.hand_in(tx));
-            }
+            SimEvent::Approve(proposal) => self.approve(proposal),
         }
     }
 
@@ -231,6 +228,7 @@ impl Cluster {
         match act {
             Act::Crash(id, moment) => self.crash(id, moment),
             Act::Start(id) => self.start(id),
+            Act::StopSpare(seat, moment) => self.stop_spare(seat, moment),
             Act::Partition(groups) => self.partition(&groups),
             Act::Deafen { from, to } => _ = self.wire.blocked.insert((from, to)),
             Act::Eclipse { victim, spared } => self.eclipse(victim, spared),

@@ -41,7 +41,8 @@ struct Args {
     /// Run a named scenario (see --list), or `all`.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Run failovers: in each seed a seat's machine goes away, and its standby takes over.
+    /// Run failovers: in each seed one seat's machine after the other goes away, and its standby
+    /// takes over.
     #[arg(long, conflicts_with_all = ["plant", "faults", "scenario"])]
     failovers: bool,
     /// Print each step; for one plan.
