@@ -2,11 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use alloy_primitives::{B256, hex};
+use alloy_primitives::{B256, hex, keccak256};
 use alloy_rlp::{RlpDecodableWrapper, RlpEncodableWrapper};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use crate::recent;
 
 // Attack: a signature made for one purpose is shown as another. A vote must never be a peer
 // record, and a vote of a test network never one of the main network.
@@ -128,7 +130,17 @@ impl PublicKey {
         message: &[u8],
         signature: &Signature,
     ) -> bool {
-        self.verify_plain(&domain.preimage(network, message), &signature.0)
+        let bytes = domain.preimage(network, message);
+        let verify = || self.verify_plain(&bytes, &signature.0);
+        match domain {
+            Domain::Vote | Domain::Proposal => {
+                // The first two are of fixed length, so that no other three are the same bytes.
+                let all = [self.0.as_slice(), &signature.0, &bytes].concat();
+                recent::verify_once(keccak256(all), verify)
+            }
+            // Each of these is met once.
+            Domain::ClearKey | Domain::PeerRecord | Domain::KeyProof => verify(),
+        }
     }
 
     /// Strict verification of a signature that other standards define, without

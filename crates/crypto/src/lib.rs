@@ -12,6 +12,7 @@
 
 mod certificate;
 mod keys;
+mod recent;
 
 pub use alloy_primitives::{Address, B256, keccak256};
 pub use certificate::{

@@ -10,7 +10,9 @@ use alloy_primitives::{Bytes, U256};
 use trefoil_types::{Address, B256, Header, Height};
 
 use crate::{
-    Account, Governed, LedgerError, codec,
+    Account, Governed, LedgerError,
+    code_cache::CodeCache,
+    codec,
     overlay::{Generation, Outcome},
     store::{Base, KeyValue, Table},
     trie::{NodeKey, NodeReader},
@@ -27,6 +29,8 @@ pub(crate) struct ChainView {
     pub current: Generation,
     pub flushing: Option<Generation>,
     pub base: Arc<Base>,
+    /// One for all views of a chain.
+    pub codes: Arc<CodeCache>,
 }
 
 impl ChainView {

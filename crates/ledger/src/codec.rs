@@ -6,7 +6,10 @@ use std::sync::Arc;
 use alloy_consensus::{Eip658Value, Receipt as Bare, TxType, Typed2718, transaction::Recovered};
 use alloy_primitives::{Bytes, Log, U256};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
-use trefoil_types::{Address, Attached, B256, Header, Height, Receipt, RecoveredBlock, TxEnvelope};
+use trefoil_types::{
+    Address, Attached, B256, Block, Header, Height, Receipt, RecoveredBlock, TxEnvelope,
+    block::ethereum_block,
+};
 
 use crate::{Account, StateDiff, trie::TrieChange};
 
@@ -67,17 +70,26 @@ pub(crate) fn decode_body_size(bytes: &[u8]) -> Option<BodySize> {
     Some(BodySize { bytes: number(*bytes), txs: number(txs.try_into().ok()?) })
 }
 
-pub(crate) fn decode_body(header: Header, mut bytes: &[u8]) -> Option<RecoveredBlock> {
+pub(crate) fn decode_body(header: Header, bytes: &[u8]) -> Option<RecoveredBlock> {
+    let (txs, senders, attached) = decode_body_parts(bytes)?;
+    let known = txs.into_iter().zip(senders);
+    let transactions = known.map(|(tx, sender)| Arc::new(Recovered::new_unchecked(tx, sender)));
+    Some(RecoveredBlock::new(header, transactions.collect(), attached))
+}
+
+/// A body without the senders, as block sync sends it.
+pub(crate) fn decode_sent_body(header: Header, bytes: &[u8]) -> Option<(Block, Attached)> {
+    let (txs, _, attached) = decode_body_parts(bytes)?;
+    Some((ethereum_block(header, txs), attached))
+}
+
+/// Transactions, their senders, and the attached data.
+fn decode_body_parts(mut bytes: &[u8]) -> Option<(Vec<TxEnvelope>, Vec<Address>, Attached)> {
     let rest = &mut bytes;
     let txs = Vec::<TxEnvelope>::decode(rest).ok()?;
     let senders = Vec::<Address>::decode(rest).ok()?;
     let attached = Attached::decode(rest).ok()?;
-    if !rest.is_empty() || txs.len() != senders.len() {
-        return None;
-    }
-    let known = txs.into_iter().zip(senders);
-    let transactions = known.map(|(tx, sender)| Arc::new(Recovered::new_unchecked(tx, sender)));
-    Some(RecoveredBlock::new(header, transactions.collect(), attached))
+    (rest.is_empty() && txs.len() == senders.len()).then_some((txs, senders, attached))
 }
 
 // A bloom has 256 bytes, most of them zero, and follows from the logs.

@@ -38,6 +38,7 @@ use trefoil_types::{Address, B256};
 use crate::{
     Account, AccountDiff, LedgerError, StateDiff, StateReader,
     call_memory::{ACCOUNT_BYTES, CallMemory, ENTRY_BYTES, FRAME_BYTES, LOG_BYTES, SLOT_BYTES},
+    code_cache,
     create_gate::CreateGate,
     precompiles::Precompiles,
 };
@@ -111,8 +112,7 @@ impl<S: StateReader> Database for Reads<'_, S> {
             return Ok(code.clone());
         }
         let code = bytecode(self.state, hash)?;
-        // As it is stored, as it is run, and where its jumps may end.
-        self.held.codes += code.len() * 9 / 4;
+        self.held.codes += code_cache::held_bytes(&code);
         self.codes.insert(hash, code.clone());
         self.check()?;
         Ok(code)
@@ -144,11 +144,8 @@ fn bytecode<S: StateReader>(state: &S, hash: B256) -> Result<Bytecode, LedgerErr
     if hash == KECCAK_EMPTY {
         return Ok(Bytecode::default());
     }
-    let code = state.code(&hash)?;
-    let code = code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")))?;
-    // Code of a genesis may begin like a delegation (EIP-7702) and be none: it runs as it
-    // stands.
-    Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
+    let code = state.bytecode(&hash)?;
+    code.ok_or_else(|| LedgerError::Storage(format!("no code of hash {hash}")))
 }
 
 /// A state as revm's tracers read it.

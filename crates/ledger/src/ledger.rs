@@ -90,6 +90,7 @@ impl Ledger {
                 current: Generation::default(),
                 flushing: None,
                 base: Arc::new(base),
+                codes: Arc::default(),
             }),
         };
         let tip = snapshot.header(height)?;

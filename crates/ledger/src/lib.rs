@@ -16,6 +16,7 @@ pub mod build;
 mod call_memory;
 mod chain_view;
 pub mod checkpoint;
+mod code_cache;
 mod codec;
 mod create_gate;
 mod error;

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Bytes, U256};
+use revm::state::Bytecode;
 use trefoil_types::{
     Address, B256, Certificate, CertifiedBlock, Header, Height, Receipt, RecoveredBlock, Turns,
     ValidatorSet, keccak256,
@@ -119,14 +120,22 @@ impl Snapshot {
 
     /// A block that a checkpoint wrote, without its receipts.
     fn block_on_disk(&self, height: Height) -> Result<Option<RecoveredBlock>, LedgerError> {
-        let Some((_, header)) = self.header(height)? else { return Ok(None) };
+        self.read_on_disk(height, codec::decode_body)
+    }
+
+    fn read_on_disk<T>(
+        &self,
+        height: Height,
+        decode: impl FnOnce(Header, &[u8]) -> Option<T>,
+    ) -> Result<Option<T>, LedgerError> {
         let (base, key) = (&self.view.base, codec::height_key(height));
+        let Some(header) = base.rlp::<Header>(Table::Headers, &key)? else { return Ok(None) };
         // Headers of handovers and ancestors are here without their bodies: not kept, which
         // is not damage.
         if height > 0 && height < base.blocks_from {
             return Ok(None);
         }
-        let block = base.read(Table::Bodies, &key, |row| codec::decode_body(header, row))?;
+        let block = base.read(Table::Bodies, &key, |row| decode(header, row))?;
         let lost = || LedgerError::damaged(format!("block {height} lacks its body"));
         block.map(Some).ok_or_else(lost)
     }
@@ -152,11 +161,12 @@ impl Snapshot {
     /// The unit of block sync.
     pub fn certified_block(&self, height: Height) -> Result<Option<CertifiedBlock>, LedgerError> {
         let Some(certificate) = self.certificate(height)? else { return Ok(None) };
-        let unit = |block: Arc<RecoveredBlock>| {
-            let (block, attached) = (block.to_block(), block.attached.clone());
-            CertifiedBlock { block, certificate, attached }
+        // Not by way of a recovered block: who asks for many pays for no hash of them.
+        let found = match self.view.committed(height) {
+            Some(Outcome { block, .. }) => Some((block.to_block(), block.attached.clone())),
+            None => self.read_on_disk(height, codec::decode_sent_body)?,
         };
-        Ok(self.body(height)?.map(unit))
+        Ok(found.map(|(block, attached)| CertifiedBlock { block, certificate, attached }))
     }
 
     /// The validators of the block at `height`; known up to the block after the tip.
@@ -330,6 +340,10 @@ impl StateReader for StateAt {
 
     fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError> {
         self.snapshot.code(hash)
+    }
+
+    fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, LedgerError> {
+        self.snapshot.view.codes.get(hash, || self.snapshot.code(hash))
     }
 
     fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError> {

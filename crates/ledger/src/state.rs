@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Bytes, U256};
+use revm::state::Bytecode;
 use trefoil_types::{Address, B256, Height};
 
-use crate::LedgerError;
+use crate::{LedgerError, code_cache};
 
 /// An account without its storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub trait StateReader {
     fn storage(&self, address: &Address, slot: U256) -> Result<U256, LedgerError>;
     /// `None` if no such code is known.
     fn code(&self, hash: &B256) -> Result<Option<Bytes>, LedgerError>;
+    /// The code as it is run.
+    fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, LedgerError> {
+        Ok(self.code(hash)?.map(code_cache::analysed))
+    }
     /// The hash of the block at `height`, before this state (BLOCKHASH).
     fn block_hash(&self, height: Height) -> Result<Option<B256>, LedgerError>;
     /// Whether the account has any storage. It is called only for addresses at which a
@@ -104,6 +109,13 @@ impl<S: StateReader> StateReader for After<'_, S> {
         match self.diff.codes.get(hash) {
             Some(code) => Ok(Some(code.clone())),
             None => self.state.code(hash),
+        }
+    }
+
+    fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, LedgerError> {
+        match self.diff.codes.get(hash) {
+            Some(code) => Ok(Some(code_cache::analysed(code.clone()))),
+            None => self.state.bytecode(hash),
         }
     }
 

@@ -56,19 +56,29 @@ impl PendingRequests {
         self.bytes.forget(peer);
     }
 
-    /// Notes that a peer waits for a transaction; `connected` peers are.
-    pub fn insert(&mut self, block: B256, tx: B256, peer: PeerId, connected: usize) {
+    /// Notes that a peer waits for transactions, as many as there is room for; `connected` peers
+    /// are.
+    pub fn insert(&mut self, block: B256, txs: &[B256], peer: PeerId, connected: usize) {
         let blocks = self.by_peer.get(&peer);
-        let noted = blocks.and_then(|blocks| blocks.get(&block));
+        let is_noted = blocks.is_some_and(|blocks| blocks.contains_key(&block));
         let is_full = blocks.is_some_and(|blocks| blocks.len() >= NOTED_BLOCKS_MAX);
-        if noted.is_some_and(|txs| txs.contains(&tx)) || noted.is_none() && is_full {
+        let room = self.bytes.room(rules::GET_BODIES.held, connected, &peer);
+        let mut bytes = if is_noted { 0 } else { NOTED_BLOCK_BYTES };
+        if txs.is_empty() || !is_noted && is_full || bytes + NOTE_BYTES > room {
             return;
         }
-        let bytes = NOTE_BYTES + if noted.is_none() { NOTED_BLOCK_BYTES } else { 0 };
-        if self.bytes.take(rules::GET_BODIES.held, connected, peer, bytes) {
-            self.by_peer.entry(peer).or_default().entry(block).or_default().insert(tx);
-            self.by_block.entry(block).or_default().insert((tx, peer));
+        let noted = self.by_peer.entry(peer).or_default().entry(block).or_default();
+        let waiting = self.by_block.entry(block).or_default();
+        for tx in txs {
+            if bytes + NOTE_BYTES > room {
+                break;
+            }
+            if noted.insert(*tx) {
+                waiting.insert((*tx, peer));
+                bytes += NOTE_BYTES;
+            }
         }
+        self.bytes.add(peer, bytes);
     }
 
     pub fn held(&self) -> &PeerBytes {

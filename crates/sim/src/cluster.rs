@@ -117,7 +117,7 @@ impl Cluster {
             // Each part has a random stream of its own, by name: one more draw from one of them
             // leaves the others as they were.
             judges: Judges::new(set, network, plan.pool, honest, Seats::of(&plan)),
-            trace: Trace { prints, start, ..Trace::default() },
+            trace: Trace::new(start, prints),
             peers: machines.iter().map(|machine| (machine.peer, machine.id)).collect(),
             machines,
             wire: SimWire::new(plan.weather, plan.uplink, Rng::new(plan.seed, "wire")),
@@ -145,8 +145,10 @@ impl Cluster {
     pub fn run(&mut self) {
         self.begin();
         self.run_until(self.start + self.plan.ends, Self::is_over);
-        if !self.plan.until.is_none_or(|height| self.is_at(height)) {
-            self.judges.accuse("liveness", format!("not all are at {:?}", self.plan.until));
+        if let Some(height) = self.plan.until
+            && !self.is_at(height)
+        {
+            self.judges.accuse("liveness", format!("not all are at {height}"));
         }
         if self.judges.violations.is_empty() {
             for machine in &self.machines {
@@ -217,10 +219,7 @@ impl Cluster {
                 self.plan_shout(id);
             }
             SimEvent::Submit => self.submit(),
-            SimEvent::Approve(proposal) => {
-                let approvals = self.governors.approve(proposal);
-                approvals.into_iter().for_each(|tx| self.hand_in(tx));
-            }
+            SimEvent::Approve(proposal) => self.approve(proposal),
         }
     }
 
@@ -229,6 +228,7 @@ impl Cluster {
         match act {
             Act::Crash(id, moment) => self.crash(id, moment),
             Act::Start(id) => self.start(id),
+            Act::StopSpare(seat, moment) => self.stop_spare(seat, moment),
             Act::Partition(groups) => self.partition(&groups),
             Act::Deafen { from, to } => _ = self.wire.blocked.insert((from, to)),
             Act::Eclipse { victim, spared } => self.eclipse(victim, spared),

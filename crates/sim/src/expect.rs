@@ -3,9 +3,10 @@
 use alloy_primitives::U256;
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_sol_types::SolCall as _;
+use trefoil_crypto::SecretKey;
 use trefoil_ledger::{CallOptions, CallOutcome, CallSite, governance::IStaking};
 use trefoil_node::Node;
-use trefoil_types::{Height, Millis, Time, spec::GOVERNING_CONTRACT};
+use trefoil_types::{Height, Millis, RecoveredBlock, Time, spec::GOVERNING_CONTRACT};
 
 use crate::{
     chain,
@@ -94,18 +95,12 @@ impl Cluster {
                 let found = node.ledger().next_validators().len();
                 require(found == count, format!("{found}"))
             }),
-            Expect::Rotated(id) => self.each_at(|node| {
-                let set = node.ledger().next_validators();
-                let [old, next] = ["validator", "next-validator"]
-                    .map(|purpose| set.get(&secret(purpose, id).public()).is_some());
-                require(!old && next, format!("the old key: {old}, the next one: {next}"))
-            }),
-            Expect::Moved { seat, to } => self.each_at(|node| {
-                let set = node.ledger().next_validators();
-                let [old, new] =
-                    [seat, to].map(|id| set.get(&secret("validator", id).public()).is_some());
-                require(!old && new, format!("the old key: {old}, the standby's: {new}"))
-            }),
+            Expect::Rotated(id) => {
+                self.handed_over(["validator", "next-validator"].map(|of| secret(of, id)))
+            }
+            Expect::Moved { seat, to } => {
+                self.handed_over([seat, to].map(|id| secret("validator", id)))
+            }
             Expect::SeatSigned { seat, gap } => {
                 let found = judges.seats.longest_gap(seat, judges.height_at(now));
                 require(found <= gap, format!("{found} blocks"))
@@ -139,33 +134,46 @@ impl Cluster {
         }
     }
 
+    /// The second of two keys validates, and the first does not, wherever a machine is not cut off.
+    fn handed_over(&self, keys: [SecretKey; 2]) -> Result<(), String> {
+        let keys = keys.map(|key| key.public());
+        self.each_at(|node| {
+            let set = node.ledger().next_validators();
+            let [old, new] = keys.map(|key| set.get(&key).is_some());
+            require(!old && new, format!("the old key: {old}, the new one: {new}"))
+        })
+    }
+
     /// How many blocks since then went to this validator's fee recipient, and how many all.
     fn proposed(&self, by: Id, since: Time) -> Result<(u64, u64), String> {
-        let node = self.machines.iter().find_map(|machine| machine.node());
-        let snapshot = node.ok_or("no machine runs")?.ledger().snapshot();
         let recipient = chain::fee_recipient(by);
-        let (mut its, mut all) = (0, 0);
-        for height in self.judges.height_at(since) + 1..=snapshot.tip().number {
-            let header = snapshot.header(height).map_err(|error| error.to_string())?;
-            all += 1;
-            its += u64::from(header.is_some_and(|(_, header)| header.beneficiary == recipient));
-        }
-        Ok((its, all))
+        self.share_since(since, |block| Some(block.header.beneficiary == recipient))
     }
 
     /// How many blocks since then lack this validator's signature for their parent, and how many
     /// all. The contract counts just these.
     fn left_out(&self, whom: Id, since: Time) -> Result<(u64, u64), String> {
+        let key = secret("validator", whom).public();
+        self.share_since(since, |block| {
+            let parent = block.attached.parent_certificate.as_ref();
+            parent.map(|parent| parent.vote_of(&key).is_none())
+        })
+    }
+
+    /// For how many blocks since then this holds, and for how many it can be said at all.
+    fn share_since(
+        &self,
+        since: Time,
+        holds: impl Fn(&RecoveredBlock) -> Option<bool>,
+    ) -> Result<(u64, u64), String> {
         let node = self.machines.iter().find_map(|machine| machine.node());
         let snapshot = node.ok_or("no machine runs")?.ledger().snapshot();
-        let key = secret("validator", whom).public();
         let (mut its, mut all) = (0, 0);
         for height in self.judges.height_at(since) + 1..=snapshot.tip().number {
             let block = snapshot.block(height).map_err(|error| error.to_string())?;
-            let parent =
-                block.as_ref().and_then(|it| it.block.attached.parent_certificate.as_ref());
-            all += u64::from(parent.is_some());
-            its += u64::from(parent.is_some_and(|parent| parent.vote_of(&key).is_none()));
+            let found = block.and_then(|it| holds(&it.block));
+            all += u64::from(found.is_some());
+            its += u64::from(found == Some(true));
         }
         Ok((its, all))
     }

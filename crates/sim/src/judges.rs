@@ -438,7 +438,8 @@ fn digest_accounts(
 ) -> Result<u64, LedgerError> {
     let mut hasher = DefaultHasher::new();
     for address in watched {
-        format!("{:?}", snapshot.state(height)?.account(address)?).hash(&mut hasher);
+        let account = snapshot.state(height)?.account(address)?;
+        account.map(|it| (it.nonce, it.balance, it.code_hash)).hash(&mut hasher);
     }
     Ok(hasher.finish())
 }

@@ -44,6 +44,7 @@ impl Cluster {
             let forged = self.signed_by_the_thief(from, &message);
             for message in [Some(message), forged].into_iter().flatten() {
                 let bytes = Arc::new(message.encode());
+                self.trace.said(from, &bytes);
                 for target in &targets {
                     if !self.is_lost(from, *target, &message) {
                         self.transmit(from, *target, message.lane(), &bytes);
@@ -80,6 +81,7 @@ impl Cluster {
 
     /// A dishonest machine sends bytes, which may be no message at all.
     fn lie(&mut self, from: Id, to: Id, bytes: Vec<u8>) {
+        self.trace.said(from, &bytes);
         let lane = match Message::decode(&bytes) {
             Ok(message) => {
                 self.judges.on_sent(from, false, &message);

@@ -28,9 +28,7 @@ use crate::{
     wire::Id,
 };
 
-// Small, since a run is short: it must see checkpoints, and journals that begin a new segment
-// and drop an old one.
-const CHECKPOINT_BLOCKS: usize = 8;
+// Small, since a run is short: it must see journals that begin a new segment and drop an old one.
 const SEGMENT_BYTES: u64 = 8 << 10;
 
 // As many as the shell keeps of one peer in the consensus lane, and of all in the gossip lane
@@ -78,6 +76,7 @@ pub struct SimMachine {
     pub ledger_disk: SimDisk,
     spec: Arc<ChainSpec>,
     pool: MempoolLimits,
+    checkpoint_blocks: usize,
     skew_ms: i64,
     bug: Option<InjectedBug>,
     rng: Rng,
@@ -115,6 +114,7 @@ impl SimMachine {
             ledger_disk,
             spec,
             pool: plan.pool,
+            checkpoint_blocks: plan.checkpoint_blocks,
             skew_ms: plan.skew_ms.get(&id).copied().unwrap_or_default(),
             bug: plan.bug,
             rng: Rng::new(plan.seed, &format!("disk {id}")),
@@ -177,7 +177,7 @@ impl SimMachine {
         let mut ledger =
             Ledger::open(self.ledger_disk.mount(), self.spec.clone(), History::Archive)
                 .map_err(|e| e.to_string())?;
-        ledger.set_checkpoint_blocks(CHECKPOINT_BLOCKS);
+        ledger.set_checkpoint_blocks(self.checkpoint_blocks);
         if let Some(bug) = self.bug {
             bug.spoil_records(&self.spec, &mut recovered.records);
         }

@@ -36,13 +36,14 @@ struct Args {
     faults: Option<Vec<FaultClass>>,
     /// Schedules of twins instead: validators that run on two machines each, and a partition in
     /// each step.
-    #[arg(long, conflicts_with = "failovers")]
+    #[arg(long, conflicts_with_all = ["failovers", "faults", "scenario"])]
     twins: bool,
     /// Run a named scenario (see --list), or `all`.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Run failovers: in each seed a seat's machine goes away, and its standby takes over.
-    #[arg(long)]
+    /// Run failovers: in each seed one seat's machine after the other goes away, and its standby
+    /// takes over.
+    #[arg(long, conflicts_with_all = ["plant", "faults", "scenario"])]
     failovers: bool,
     /// Print each step; for one plan.
     #[arg(long)]

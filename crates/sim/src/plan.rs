@@ -22,6 +22,9 @@ const POOL: MempoolLimits = MempoolLimits {
     txs_per_peer_max: 32,
 };
 
+/// Few, since a run is short and must see checkpoints.
+const CHECKPOINT_BLOCKS: usize = 8;
+
 #[derive(Clone, Debug, Default)]
 pub struct SimPlan {
     pub name: String,
@@ -50,6 +53,8 @@ pub struct SimPlan {
     pub chain: ChainOptions,
     /// The bounds of each machine's transaction pool.
     pub pool: MempoolLimits,
+    /// After how many blocks a machine's checkpoint is due.
+    pub checkpoint_blocks: usize,
     /// Whether a machine refuses a peer for its offences. Off where a test sends messages in
     /// the name of honest machines: they would refuse each other.
     pub bans: bool,
@@ -141,6 +146,8 @@ pub enum Act {
     /// The process starts, if it is not running, and no power cut that was
     /// planned for it will come.
     Start(Id),
+    /// Of a validator's machine and its standby, the one without the seat ends.
+    StopSpare(Id, Moment),
     /// Only machines of one group reach each other; a machine of none is alone.
     Partition(Vec<Vec<Id>>),
     /// Messages of the first do not reach the second.
@@ -192,6 +199,18 @@ pub enum Moment {
     MidSpeech,
     /// The power goes after so many more writes and syncs of the ledger's disk.
     LedgerWrites(u64),
+}
+
+impl Moment {
+    /// Those that need no number.
+    pub const USUAL: [Self; 6] = [
+        Self::Stop,
+        Self::Kill,
+        Self::PowerCut,
+        Self::BeforeSync,
+        Self::AfterSync,
+        Self::MidSpeech,
+    ];
 }
 
 /// An expectation at an instant. Times are from the plan's start.
@@ -261,6 +280,7 @@ impl SimPlan {
             seed,
             validators,
             pool: POOL,
+            checkpoint_blocks: CHECKPOINT_BLOCKS,
             bans: true,
             weather: Weather::FAIR,
             // Longer than the wire's 20 ms, so that messages overtake results.

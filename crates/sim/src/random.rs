@@ -223,13 +223,5 @@ fn crash(mut plan: SimPlan, rng: &mut Rng, who: Id, from: u64, until: u64) -> Si
 
 fn moment(rng: &mut Rng) -> Moment {
     let writes = Moment::LedgerWrites(rng.range(0, 60));
-    *rng.pick(&[
-        Moment::Stop,
-        Moment::Kill,
-        Moment::PowerCut,
-        Moment::BeforeSync,
-        Moment::AfterSync,
-        Moment::MidSpeech,
-        writes,
-    ])
+    *rng.pick(&[&Moment::USUAL[..], &[writes]].concat())
 }

@@ -61,3 +61,30 @@ impl Seats {
         signed.windows(2).filter(moved).count() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trefoil_types::{Millis, Validator};
+
+    use super::*;
+
+    #[test]
+    fn two_keys_of_a_seat_at_one_height_are_found_and_so_is_the_longest_gap() {
+        let mut plan = SimPlan::quiet("seats", 1, 4, Millis(0));
+        plan.standbys.insert(4, 1);
+        let [other, first, second] = [0, 1, 4].map(|id| secret("validator", id).public());
+        let mut seats = Seats::of(&plan);
+        for (key, height) in [(first, 1), (first, 2), (second, 9), (other, 9), (second, 10)] {
+            assert_eq!(seats.sign(key, height), Ok(()));
+        }
+        assert!(seats.sign(first, 9).is_err() && seats.sign(second, 2).is_err());
+        assert_eq!((seats.longest_gap(1, 10), seats.longest_gap(1, 20)), (6, 10));
+        assert_eq!(seats.moves(), 1);
+        let set = |keys: &[PublicKey]| {
+            let validators = keys.iter().map(|key| Validator { key: *key, power: 1 });
+            ValidatorSet::new(validators.collect()).unwrap()
+        };
+        assert_eq!(seats.check(&set(&[other, second])), Ok(()));
+        assert!(seats.check(&set(&[other, second, first])).is_err());
+    }
+}

@@ -29,6 +29,11 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn approve(&mut self, proposal: u64) {
+        let approvals = self.governors.approve(proposal);
+        approvals.into_iter().for_each(|tx| self.hand_in(tx));
+    }
+
     /// An organisation submits to a machine that runs.
     pub(crate) fn hand_in(&mut self, tx: Transaction) {
         let first = self.running().next();

@@ -94,14 +94,19 @@ impl RecoveredBlock {
         Self { hash: header.hash_slow(), header, transactions, attached }
     }
 
-    /// The block in Ethereum's encoding, without senders. As in all blocks of these chains,
-    /// its list of withdrawals is empty and it has no ommers.
+    /// The block in Ethereum's encoding, without senders.
     pub fn to_block(&self) -> Block {
         let transactions = self.transactions.iter().map(|tx| tx.inner().clone()).collect();
-        let withdrawals = Some(Default::default());
-        let body = alloy_consensus::BlockBody { transactions, ommers: vec![], withdrawals };
-        Block { header: self.header.clone(), body }
+        ethereum_block(self.header.clone(), transactions)
     }
+}
+
+/// A block in Ethereum's encoding. As in all blocks of these chains, its list of withdrawals is
+/// empty and it has no ommers.
+pub fn ethereum_block(header: Header, transactions: Vec<TxEnvelope>) -> Block {
+    let withdrawals = Some(Default::default());
+    let body = alloy_consensus::BlockBody { transactions, ommers: vec![], withdrawals };
+    Block { header, body }
 }
 
 /// Why bytes are no transaction that this chain could take.

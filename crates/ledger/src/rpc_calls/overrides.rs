@@ -12,11 +12,13 @@ use revm::{
     context::BlockEnv,
     context_interface::block::BlobExcessGasAndPrice,
     primitives::{KECCAK_EMPTY, hardfork::SpecId},
+    state::Bytecode,
 };
 use trefoil_types::{Address, B256, Height, keccak256};
 
 use crate::{
-    Account, AccountDiff, CallError, LedgerError, StateDiff, StateReader, precompiles::Precompiles,
+    Account, AccountDiff, CallError, LedgerError, StateDiff, StateReader, code_cache,
+    precompiles::Precompiles,
 };
 
 /// Reads the overrides first, then the state below.
@@ -170,6 +172,13 @@ impl<S: StateReader> StateReader for Overridden<'_, S> {
         match self.codes.get(hash) {
             Some(code) => Ok(Some(code.clone())),
             None => self.state.code(hash),
+        }
+    }
+
+    fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, LedgerError> {
+        match self.codes.get(hash) {
+            Some(code) => Ok(Some(code_cache::analysed(code.clone()))),
+            None => self.state.bytecode(hash),
         }
     }
 

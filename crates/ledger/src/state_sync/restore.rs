@@ -290,6 +290,7 @@ impl<'a> Way<'a> {
             current: Generation::default(),
             flushing: None,
             base: Arc::new(store.base()?),
+            codes: Arc::default(),
         };
         let state = Snapshot { view: Arc::new(view) }.state(self.block.number)?;
         let next = Governed::read_validators(spec, &self.block, &state)?;

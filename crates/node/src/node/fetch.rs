@@ -92,15 +92,11 @@ impl Node {
         }
         let (bytes_max, peers) = (room.min(limits::TXS_BYTES_MAX), self.peers.members().len());
         let whole = self.whole_block(&ask.block);
-        let (mut txs, mut bytes) = (Vec::new(), 0);
+        let (mut txs, mut bytes, mut missing) = (Vec::new(), 0, Vec::new());
         for hash in &ask.tx_hashes {
             let in_block = whole.as_ref().and_then(|block| block.get(hash));
             let Some(tx) = in_block.or_else(|| self.pool.get(hash)) else {
-                // Noted only while the block is on its way: of a whole block nothing is to come.
-                // (A message may be handled when its peer is gone.)
-                if whole.is_none() && self.peers.is_member(&peer) {
-                    self.height.requests.insert(ask.block, *hash, peer, peers);
-                }
+                missing.push(*hash);
                 continue;
             };
             let length = tx.encode_2718_len();
@@ -109,6 +105,11 @@ impl Node {
             }
             bytes += length;
             txs.push(Bytes::from(tx.encoded_2718()));
+        }
+        // Noted only while the block is on its way: of a whole block nothing is to come.
+        // (A message may be handled when its peer is gone.)
+        if whole.is_none() && self.peers.is_member(&peer) {
+            self.height.requests.insert(ask.block, &missing, peer, peers);
         }
         self.charge_answer(rule, peer, bytes + cost);
         send_pieces(peer, ask.block, txs, effects);

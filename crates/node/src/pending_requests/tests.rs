@@ -32,11 +32,11 @@ fn who_is_gone_waits_for_nothing() {
     let (block, tx) = (hash(1), hash(2));
     let mut requests = PendingRequests::default();
     for n in 1..=2 {
-        requests.insert(block, tx, peer(n), 2);
-        requests.insert(block, tx, peer(n), 2);
+        requests.insert(block, &[tx], peer(n), 2);
+        requests.insert(block, &[tx], peer(n), 2);
     }
-    requests.insert(block, hash(3), peer(1), 2);
-    requests.insert(hash(4), tx, peer(1), 2);
+    requests.insert(block, &[hash(3)], peer(1), 2);
+    requests.insert(hash(4), &[tx], peer(1), 2);
     assert_eq!(requests.held().all(), 4 * NOTE_BYTES + 3 * NOTED_BLOCK_BYTES);
     requests.forget(&peer(1));
     assert_eq!(requests.held().all(), NOTE_BYTES + NOTED_BLOCK_BYTES);
@@ -53,8 +53,8 @@ fn all_that_wait_for_a_transaction_get_it_and_nobody_else_does() {
     let block = hash(1);
     let mut requests = PendingRequests::default();
     for n in 1..=3 {
-        requests.insert(block, hash(10), peer(n), 3);
-        requests.insert(block, hash(10 + usize::from(n)), peer(n), 3);
+        requests.insert(block, &[hash(10)], peer(n), 3);
+        requests.insert(block, &[hash(10 + usize::from(n))], peer(n), 3);
     }
     requests.came(&hash(9), &hash(10), || panic!("of another block"));
     requests.came(&block, &hash(10), || Bytes::from_static(b"ten"));
@@ -73,16 +73,17 @@ fn all_that_wait_for_a_transaction_get_it_and_nobody_else_does() {
 fn of_a_peer_few_blocks_are_noted_and_at_their_price() {
     let mut requests = PendingRequests::default();
     for n in 0..1_000 {
-        requests.insert(hash(n), hash(0), peer(1), 128);
+        requests.insert(hash(n), &[hash(0)], peer(1), 128);
     }
     assert_eq!(notes(&requests), NOTED_BLOCKS_MAX);
     let bytes = NOTED_BLOCKS_MAX * (NOTE_BYTES + NOTED_BLOCK_BYTES);
     assert_eq!(requests.held().all(), bytes);
     // A block that it waits for already takes more.
-    requests.insert(hash(0), hash(1), peer(1), 128);
+    requests.insert(hash(0), &[hash(1)], peer(1), 128);
     assert_eq!(requests.held().all(), bytes + NOTE_BYTES);
     // The bound in bytes.
-    (0..30_000).for_each(|tx| requests.insert(hash(0), hash(tx), peer(1), 128));
+    let txs: Vec<B256> = (0..30_000).map(hash).collect();
+    txs.chunks(7).for_each(|txs| requests.insert(hash(0), txs, peer(1), 128));
     let held = requests.held().all();
     let most = rules::GET_BODIES.held.peer;
     assert!((most - NOTE_BYTES..=most).contains(&held), "{held}");

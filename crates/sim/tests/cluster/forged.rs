@@ -127,6 +127,18 @@ fn proposer_in(plan: &SimPlan, round: Round) -> usize {
     (0..4).find(|n| validator_key(*n).public() == key).unwrap()
 }
 
+/// After block 1 one validator and the full node run. The others are puppets: those that propose
+/// in rounds 0, 1 and 5 of height 2.
+fn one_among_puppets() -> (Cluster, usize, [usize; 3]) {
+    let mut plan = plan(4, 5);
+    let puppets = [0, 1, 5].map(|round| proposer_in(&plan, round));
+    plan.vices.extend(puppets.map(|n| (n, Vice::Puppet)));
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    puppets.iter().for_each(|n| cluster.kill(*n));
+    (cluster, (0..4).find(|n| !puppets.contains(n)).unwrap(), puppets)
+}
+
 /// A block 2 that is sound but for what is changed of its draft, signed by its proposer.
 fn proposed(
     cluster: &Cluster,
@@ -343,14 +355,7 @@ fn a_block_that_is_timely_for_some_only_halts_nobody() {
 /// ahead of this node.
 #[test]
 fn a_proposal_of_a_later_round_costs_nothing_until_the_round_begins() {
-    let mut plan = plan(4, 5);
-    let [silent, next, later] = [0, 1, 5].map(|round| proposer_in(&plan, round));
-    let hearer = (0..4).find(|n| ![silent, next, later].contains(n)).unwrap();
-    let others: Vec<usize> = (0..4).filter(|n| *n != hearer).collect();
-    plan.vices.extend(others.iter().map(|n| (*n, Vice::Puppet)));
-    let mut cluster = started(plan);
-    cluster.reach(1, SECOND);
-    others.iter().for_each(|n| cluster.kill(*n));
+    let (mut cluster, hearer, [silent, next, later]) = one_among_puppets();
     let said = Rc::new(RefCell::new(Vec::new()));
     let log = said.clone();
     cluster.loss = Box::new(move |from, _, message| {
@@ -401,14 +406,7 @@ fn a_proposal_of_a_later_round_costs_nothing_until_the_round_begins() {
 /// A proposer signs its proposal of a round again and again, with another proof of lock each time.
 #[test]
 fn of_one_block_in_one_round_one_proposal_passes() {
-    let mut plan = plan(4, 5);
-    let [silent, next, later] = [0, 1, 5].map(|round| proposer_in(&plan, round));
-    let hearer = (0..4).find(|n| ![silent, next, later].contains(n)).unwrap();
-    let others: Vec<usize> = (0..4).filter(|n| *n != hearer).collect();
-    plan.vices.extend(others.iter().map(|n| (*n, Vice::Puppet)));
-    let mut cluster = started(plan);
-    cluster.reach(1, SECOND);
-    others.iter().for_each(|n| cluster.kill(*n));
+    let (mut cluster, hearer, [silent, next, later]) = one_among_puppets();
     let passed = Rc::new(Cell::new(0));
     let log = passed.clone();
     cluster.loss = Box::new(move |from, to, message| {
