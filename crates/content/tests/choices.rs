@@ -97,8 +97,8 @@ fn a_choke_ends_what_was_asked_for_all() {
             for effect in bench.step(SchedulerInput::Choked { resource, peer: from, choked }) {
                 match effect {
                     Effect::Ask { request, .. } => assert!(open.insert(request)),
-                    Effect::Forget { request, source } => {
-                        assert!(open.remove(&request) && source == Source::Peer(from));
+                    Effect::Forget { request, peer } => {
+                        assert!(open.remove(&request) && peer == from);
                     }
                     Effect::Cancel { .. } => panic!("the peer knows"),
                     _ => {}

@@ -7,7 +7,8 @@ use std::cell::RefCell;
 
 use alloy_primitives::{B256, map::B256Set};
 
-// 128 validators × 2 votes × 64 rounds. 40 bytes each, in two sets: about 1.5 MiB.
+// 128 validators × 2 votes × 64 rounds. 33 bytes each with room to grow, in two sets: 2 MiB for each
+// thread that verifies.
 /// So many are remembered at least, once there were so many.
 const REMEMBERED: usize = 16_384;
 

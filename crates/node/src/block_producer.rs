@@ -83,10 +83,11 @@ impl BlockProducer {
             // Measured from the height's beginning and not from its end: a round that took long
             // does not slow the chain down twice. A block that came by block sync began no height
             // here, so it delays none. Attack: an early vote of each height lets it begin before its
-            // time, so that every other block came 60 ms after the one before.
-            not_before: self
-                .begun
-                .map_or(self.not_before, |begun| begun.max(self.not_before) + self.interval),
+            // time, so that every other block came 60 ms after the one before. What came before its
+            // own time leaves no debt: the next proposer would be late.
+            not_before: self.begun.map_or(self.not_before, |begun| {
+                begun.max(self.not_before.min(now)) + self.interval
+            }),
             // Content outlives its height: `note_content` looks at it again with each block.
             pending_since: self.pending_since,
             request: None,
@@ -197,6 +198,19 @@ mod tests {
             decided = decided.max(producer.not_before) + Millis(60);
             assert_eq!(decided, Time(height * interval.0 + 60));
             producer = producer.next(decided, &Header::default());
+        }
+    }
+
+    /// Attack: a proposer does not wait, so that the next one had to wait twice as long, and its
+    /// block came too late for its round. Or a burst of blocks from the queue after a stall.
+    #[test]
+    fn blocks_that_come_before_their_time_delay_the_next_by_one_interval() {
+        let interval = Millis(500);
+        let mut producer = BlockProducer { interval, ..BlockProducer::default() };
+        for now in (1..=6).map(|n| Time(n * 60)) {
+            producer.note_begun(now);
+            producer = producer.next(now, &Header::default());
+            assert_eq!(producer.not_before, now + interval);
         }
     }
 }

@@ -263,10 +263,10 @@ impl BlockSync {
         Some((peer, GetBlocks { from, count: limits::CATCH_UP_BLOCKS_MAX }))
     }
 
-    /// The next peer in turn of those that are ahead. Every other time it is one that is favoured
-    /// or whose blocks have verified, so that many liars cost half of the waits; and not each time,
-    /// or one peer that gives a block in three seconds would be the only one asked. A peer
-    /// that cannot be judged a member is asked when no member is ahead.
+    /// The next peer in turn of those that are ahead. Every other time it is one whose blocks have
+    /// verified, or else one that is favoured, so that many liars cost half of the waits; and not
+    /// each time, or one peer that gives a block in three seconds would be the only one asked. A
+    /// peer that cannot be judged a member is asked when no member is ahead.
     fn choose_source(
         &mut self,
         now: Time,
@@ -278,8 +278,12 @@ impl BlockSync {
         // Members first: a peer that cannot be judged may be an outsider that gives nothing.
         let prefers = !self.preferred;
         let (peer, source) = due.min_by_key(|(peer, source)| {
-            let waits = prefers && !source.delivers && !is_favoured(peer);
-            (!source.is_member, waits, source.place)
+            let rank = match prefers {
+                true if source.delivers => 0,
+                true if is_favoured(peer) => 1,
+                _ => 2,
+            };
+            (!source.is_member, rank, source.place)
         })?;
         self.last_place += 1;
         (self.preferred, source.place) = (prefers, self.last_place);

@@ -111,8 +111,8 @@ pub(crate) struct MissingTransactions {
     mute: BTreeSet<PeerId>,
     /// When some came last.
     moved_at: Time,
-    /// The peer whose turn it is to be asked: the sender of the list, then each other.
-    turn: u32,
+    /// The peers that had their turn to be asked.
+    asked: BTreeSet<PeerId>,
     /// The peers that sent a list which was known: they have the block, or say so.
     holders: BTreeSet<PeerId>,
     /// How often something was asked for since something came.
@@ -143,8 +143,8 @@ pub(crate) struct AlternateList {
     favoured: bool,
     /// It had its turn, and nobody could complete it.
     is_tried: bool,
-    /// The peer whose turn it is to be asked for what it names.
-    pub turn: u32,
+    /// The peers that had their turn to be asked for what it names.
+    pub asked: BTreeSet<PeerId>,
     pub proposed: ProposedBlock,
     /// The bytes of the copy, which are counted once.
     bytes: usize,
@@ -153,7 +153,7 @@ pub(crate) struct AlternateList {
 impl AlternateList {
     fn new(from: PeerId, favoured: bool, proposed: ProposedBlock) -> Self {
         let bytes = proposed.length();
-        Self { from, favoured, is_tried: false, turn: 0, proposed, bytes }
+        Self { from, favoured, is_tried: false, asked: BTreeSet::new(), proposed, bytes }
     }
 }
 
@@ -187,7 +187,7 @@ impl MissingTransactions {
             gave: BTreeSet::new(),
             mute: BTreeSet::new(),
             moved_at: ask_at,
-            turn: 0,
+            asked: BTreeSet::new(),
             holders: BTreeSet::new(),
             tries: 0,
             since: now,
@@ -325,7 +325,11 @@ impl MissingTransactions {
     pub fn set_aside(&mut self) {
         if !self.alternates.is_empty() && self.list_turns < LIST_TURNS_MAX {
             let list = AlternateList::new(self.from, false, self.proposed.clone());
-            self.alternates.push_back(AlternateList { is_tried: true, turn: self.turn, ..list });
+            self.alternates.push_back(AlternateList {
+                is_tried: true,
+                asked: self.asked.clone(),
+                ..list
+            });
         }
     }
 
@@ -356,12 +360,17 @@ impl MissingTransactions {
 
     // Attack: a true list of a peer that gives nothing, and a false one beside it: each time the
     // true one was followed again that peer was asked first, and nobody else.
-    /// Follows this list after another one: from this turn on, with the copies that are left, and
-    /// with what came until then.
-    pub fn follow_after(&mut self, before: Self, turn: u32, found: BTreeMap<B256, Transaction>) {
+    /// Follows this list after another one, when these peers were asked for it: with the copies
+    /// that are left, and with what came until then.
+    pub fn follow_after(
+        &mut self,
+        before: Self,
+        asked: BTreeSet<PeerId>,
+        found: BTreeMap<B256, Transaction>,
+    ) {
         (self.alternates, self.list_turns) = (before.alternates, before.list_turns + 1);
         (self.looked_up, self.holders) = (before.looked_up, before.holders);
-        (self.turn, self.found) = (turn, found);
+        (self.asked, self.found) = (asked, found);
         let late = before.shares.into_open().chain(before.recovering).chain(before.late);
         self.late = late.take(limits::BLOCK_TXS_MAX).collect();
     }
@@ -427,8 +436,8 @@ impl MissingTransactions {
     // ids, which were the attacker's too: the proposer, which had sent the same list, was not asked
     // before the round was over.
     /// The sender of the list; then the favoured members, those first that sent the same list; then
-    /// the others likewise; and again.
-    fn whose_turn(&self, givers: &Givers) -> PeerId {
+    /// the others likewise; and again. Of these the first that had no turn.
+    fn whose_turn(&mut self, givers: &Givers) -> PeerId {
         let mut order = vec![self.from];
         for peers in [&givers.favoured, &givers.others] {
             let peers = peers.iter().filter(|peer| **peer != self.from);
@@ -436,14 +445,18 @@ impl MissingTransactions {
                 peers.copied().partition(|peer| self.holders.contains(peer));
             order.extend(holders.into_iter().chain(rest));
         }
-        order[self.turn as usize % order.len()]
+        let next = order.iter().find(|peer| !self.asked.contains(peer)).copied();
+        next.unwrap_or_else(|| {
+            self.asked = BTreeSet::from([self.from]);
+            self.from
+        })
     }
 
     /// The peers that fetch a share each from the sender of the proposal, all in the
     /// same order; none if little is missing, or sharing was tried in vain.
     fn sharers(&self, givers: &Givers) -> Vec<PeerId> {
         let bytes = self.tx_bytes().saturating_mul(self.wanted.len() as u64);
-        if self.turn > 0 || bytes < SHARED_BYTES_MIN {
+        if !self.asked.is_empty() || bytes < SHARED_BYTES_MIN {
             return vec![];
         }
         let sharers = givers.sharers.iter().copied().filter(|peer| *peer != self.from);
@@ -464,7 +477,7 @@ impl MissingTransactions {
         if open_at.is_empty() {
             return worth_asking;
         }
-        let sharing = self.turn == 0 && open_at.iter().any(|peer| *peer != self.from);
+        let sharing = self.asked.is_empty() && open_at.iter().any(|peer| *peer != self.from);
         if sharing && !open_at.contains(&self.from) {
             self.mute.extend(open_at.iter().filter(|peer| !self.gave.contains(peer)));
         }
@@ -472,7 +485,8 @@ impl MissingTransactions {
             self.shares.give_up(|peer| self.mute.contains(peer));
         } else {
             self.shares.give_up(|_| true);
-            self.turn += 1;
+            self.asked.insert(self.from);
+            self.asked.extend(open_at);
         }
         worth_asking
     }

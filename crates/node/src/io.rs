@@ -129,9 +129,9 @@ impl Effects {
         })
     }
 
-    /// Slows down a peer for an answer of so many bytes and transactions that nothing waits for.
+    /// Slows down a peer for an answer of so many bytes and transactions that brings nothing.
     pub(crate) fn note_unasked(&mut self, peer: PeerId, lane: Lane, bytes: usize, txs: usize) {
-        let signatures = 1 + (bytes / BYTES_PER_SIGNATURE).max(txs / TXS_PER_SIGNATURE);
+        let signatures = 1.max(bytes / BYTES_PER_SIGNATURE).max(txs / TXS_PER_SIGNATURE);
         self.orders.push(PeerCommand::Unasked { peer, lane, signatures });
     }
 
@@ -167,8 +167,8 @@ pub enum PeerCommand {
     Credit(PeerId),
     /// The peer was the first to bring a valid proposal, or brought a final block.
     CreditBlock(PeerId),
-    /// The peer sent an answer that this node did not wait for. It may only be late, so that it is
-    /// no offence: the lane is read more slowly if that goes on. `signatures` could have been
+    /// The peer sent an answer that brought nothing. It may only be late, so that it is no
+    /// offence: the lane is read more slowly if that goes on. `signatures` could have been
     /// verified in the time that the answer took.
     Unasked { peer: PeerId, lane: Lane, signatures: usize },
 }

@@ -163,10 +163,7 @@ impl ConnectionTable {
     /// Sends a frame to all peers but `except`, and but those that are not judged yet; how
     /// many frames were dropped for it.
     pub fn broadcast(&mut self, lane: Lane, bytes: Bytes, except: Option<PeerId>) -> u64 {
-        let Self { connections, by_peer, favoured, broadcasts, .. } = self;
-        // Attack: ids that are made until they are the least, to have a proposal first.
-        let (first, rest): (Vec<_>, Vec<_>) =
-            by_peer.iter().partition(|(peer, _)| favoured.contains_key(peer));
+        let Self { connections, by_peer, broadcasts, .. } = self;
         broadcasts[lane as usize].add(bytes, |frame| {
             let hear = |(peer, id): (&PeerId, &SocketId)| {
                 let connection = connections.get(id)?;
@@ -175,7 +172,7 @@ impl ConnectionTable {
                     || connection.kill_switch.is_cut();
                 connection.send_queue.as_ref().filter(|_| !deaf)
             };
-            let queues = first.into_iter().chain(rest).filter_map(hear);
+            let queues = by_peer.iter().filter_map(hear);
             queues.map(|queue| queue.push(lane, frame.clone())).sum()
         })
     }

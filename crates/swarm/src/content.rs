@@ -17,7 +17,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use trefoil_content::{
-    ContentId, Link, Manifest, ResourceKind,
+    ContentId, Link, ResourceKind,
     scheduler::{Rates, Resource, UploadPolicy},
 };
 use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX};
@@ -212,12 +212,6 @@ impl Content {
         if let Some(tree) = self.opened_tree(link, resource, yields).await? {
             return Ok(tree);
         }
-        // Attack: 32 requests for one directory at once, each of which decoded its manifest of 64
-        // MiB beside the others: 4 GiB.
-        let _turn = self.manifest_turn.lock().await;
-        if let Some(tree) = self.opened_tree(link, resource, yields).await? {
-            return Ok(tree);
-        }
         let bytes = self.tree_bytes(manifest).await?;
         check_size(link.size, bytes)?;
         if selection.path.is_none() && manifest.store.is_ours() {
@@ -244,15 +238,6 @@ impl Content {
             Err(error @ (FetchError::Busy | FetchError::Stopping)) => Err(error),
             Ok(None) | Err(_) => Ok(None),
         }
-    }
-
-    // Its sizes are claims until they are admitted; and it may have changed on disk.
-    /// The bytes of all files of a directory, as its manifest says.
-    async fn tree_bytes(&self, manifest: &Arc<OpenStore>) -> Result<u64, FetchError> {
-        let encoded = self.read(manifest, 0, 0..manifest.layout.bytes()).await?;
-        let odd = |error: &dyn std::fmt::Display| FetchError::Store(error.to_string());
-        let files = Manifest::decode(&encoded).map_err(|error| odd(&error))?;
-        Ok(files.layout().map_err(|error| odd(&error))?.bytes())
     }
 
     /// Whether the bytes of a resource count for the quota.

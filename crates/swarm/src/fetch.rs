@@ -303,9 +303,9 @@ impl Topic {
         spare.then_some((self.served, self.used))
     }
 
-    /// Whether another fetch is to ask the peers for it.
+    /// Whether another fetch is to ask the peers for it: also if nothing would look for it later.
     pub fn is_due_again(&self) -> bool {
-        self.asked_at.is_none_or(|at| at.elapsed() >= FIND_AGAIN)
+        !self.watched || self.asked_at.is_none_or(|at| at.elapsed() >= FIND_AGAIN)
     }
 
     /// Whether its store may be closed.

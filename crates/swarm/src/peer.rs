@@ -5,7 +5,7 @@
 //! always holds: nothing is written that did not verify; a peer's queues are bounded.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -60,8 +60,8 @@ pub struct Incoming {
 #[derive(Debug, Default)]
 struct RequestTable {
     coming: BTreeMap<Ticket, Incoming>,
-    /// The oldest first.
-    cancelled: VecDeque<Ticket>,
+    /// Tickets count up.
+    cancelled: BTreeSet<Ticket>,
 }
 
 /// Handle to the streams of one peer.
@@ -135,9 +135,9 @@ impl PeerStreams {
     pub fn forget(&self, ticket: Ticket) -> Option<Incoming> {
         let mut open = lock(&self.open);
         let incoming = open.coming.remove(&ticket)?;
-        open.cancelled.push_back(ticket);
+        open.cancelled.insert(ticket);
         if open.cancelled.len() > CANCELLED_MAX {
-            open.cancelled.pop_front();
+            open.cancelled.pop_first();
         }
         Some(incoming)
     }
@@ -148,12 +148,9 @@ impl PeerStreams {
         if open.coming.remove(&ticket).is_some() {
             return RefusedRequest::Open;
         }
-        match open.cancelled.iter().position(|cancelled| *cancelled == ticket) {
-            Some(at) => {
-                open.cancelled.remove(at);
-                RefusedRequest::Cancelled
-            }
-            None => RefusedRequest::Unknown,
+        match open.cancelled.remove(&ticket) {
+            true => RefusedRequest::Cancelled,
+            false => RefusedRequest::Unknown,
         }
     }
 

@@ -224,8 +224,8 @@ impl Message {
         out
     }
 
-    /// More than [`Self::unpacked_bytes`] of any honest message: an answer of block sync that is
-    /// full of authorisations (EIP-7702).
+    /// The most of [`Self::unpacked_bytes`]: what unpacks to more is not decoded, and no honest
+    /// message does, be it full of authorisations (EIP-7702).
     pub const UNPACKED_BYTES_MAX: usize = 10 * limits::MESSAGE_BYTES_MAX;
 
     /// What the message of these bytes takes in memory beyond as many bytes, when it is decoded:

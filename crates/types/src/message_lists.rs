@@ -5,7 +5,7 @@
 
 use alloy_rlp::Header;
 
-use crate::{limits, message_rule as rules};
+use crate::{Message, limits, message_rule as rules};
 
 // Nine fields of a byte or more: the shortest kind, as Ethereum had it at first.
 /// The shortest that a transaction can be, bytes, without the header of its list.
@@ -19,7 +19,7 @@ const DECODED_TX: usize = 512;
 
 // Attack: the shortest authorisations of EIP-7702 have 27 bytes, and 136 when they are decoded, in
 // a list with as much room again; the entries of an access list (EIP-2930) 23, and 48.
-/// The most that a raw transaction (EIP-2718) takes when it is decoded, beside what all take, bytes.
+/// About what a raw transaction (EIP-2718) takes when it is decoded, beside what all take, bytes.
 /// That of what is no transaction is its length.
 pub fn decoded_bytes(raw: &[u8]) -> usize {
     let (access, authorisations) = list_bytes(raw).unwrap_or_default();
@@ -83,7 +83,11 @@ pub(crate) fn check(kind: u8, body: &[u8]) -> Result<usize, ListError> {
         fields.count(limits::BLOCK_TXS_MAX, 0)?;
         fields.attached()?;
     } else if kind == rules::BLOCKS.kind {
-        return Ok(message.blocks()?);
+        let unpacked = message.blocks()?;
+        if unpacked > Message::UNPACKED_BYTES_MAX {
+            return Err(ListError::TooMany(limits::CATCH_UP_TXS_READ_MAX));
+        }
+        return Ok(unpacked);
     }
     // The others hold lists of none or one, and are short.
     Ok(0)

@@ -73,7 +73,7 @@ impl Transfer {
             if let Some(request) = self.end_request(now, id) {
                 let left = self.layout.part_bytes(&request.part);
                 common.down.give_back(left);
-                effects.push(Effect::Forget { request: id, source });
+                effects.push(Effect::Forget { request: id, peer: from });
             }
         }
     }

@@ -209,10 +209,10 @@ pub enum Effect {
         request: RequestId,
         source: Source,
     },
-    /// Nothing more comes of this request, and its source knows.
+    /// Nothing more comes of this request, and its peer knows.
     Forget {
         request: RequestId,
-        source: Source,
+        peer: PeerId,
     },
     /// `None`: to every peer of this resource.
     Announce {

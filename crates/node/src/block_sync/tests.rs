@@ -91,6 +91,27 @@ fn whoever_comes_again_is_asked_last_and_a_favoured_peer_every_other_time() {
     assert_eq!(asked, peers);
 }
 
+/// To be favoured costs a transaction that pays.
+#[test]
+fn who_gives_blocks_has_every_other_turn_among_favoured_peers_that_do_not() {
+    let mut sync = BlockSync::default();
+    for n in 1..=40 {
+        sync.connected(Time(0), peer(n), true);
+        sync.on_tip(Time(0), &peer(n), 100, 1);
+    }
+    sync.note_delivered(&peer(9));
+    let mut turns = 0;
+    for turn in 0..20 {
+        let now = Time(turn * ANSWER_WAIT.0);
+        let (from, _) = sync.tick(now, position(2), |_| true).expect("one is due");
+        if from == peer(9) {
+            turns += 1;
+            sync.request = None;
+        }
+    }
+    assert_eq!(turns, 10);
+}
+
 fn position(next_height: Height) -> SyncPosition {
     SyncPosition { next_height, lacks_decided: false }
 }

@@ -39,11 +39,11 @@ fn following(from: PeerId, list: ProposedBlock) -> MissingTransactions {
 /// The list had its turn in vain, and the next is followed.
 fn next_turn(mut missing: MissingTransactions) -> MissingTransactions {
     missing.set_aside();
-    let AlternateList { from, turn, proposed, .. } = missing.take_alternate(|_| None).unwrap();
+    let AlternateList { from, asked, proposed, .. } = missing.take_alternate(|_| None).unwrap();
     let found = missing.take_found();
     let mut next = MissingTransactions::new(proposed, from, Time(0), PROPOSE_WAIT);
     next.wake(Time(0), |hash| found.get(hash).cloned());
-    next.follow_after(missing, turn, found);
+    next.follow_after(missing, asked, found);
     next
 }
 
@@ -294,6 +294,22 @@ fn who_sent_the_same_list_is_asked_before_the_rest() {
     }
     let asked = asked_in_turn(&mut missing, &givers, 9);
     assert_eq!(asked, peers(&[1, 22, 20, 21, 12, 10, 11, 13, 1]));
+}
+
+/// … also when it sent the list later, or when a peer that was asked is gone.
+#[test]
+fn no_peer_loses_its_turn_by_what_others_do() {
+    let mut missing = following(peer(1), list(vec![B256::ZERO]));
+    let of = |favoured: &[u8]| Givers {
+        me: peer(7),
+        favoured: peers(favoured),
+        others: vec![],
+        sharers: vec![],
+    };
+    assert_eq!(asked_in_turn(&mut missing, &of(&[2, 3, 4, 5]), 2), peers(&[1, 2]));
+    missing.note_holder(peer(5), true);
+    assert_eq!(asked_in_turn(&mut missing, &of(&[2, 3, 4, 5]), 1), peers(&[5]));
+    assert_eq!(asked_in_turn(&mut missing, &of(&[3, 4, 5]), 3), peers(&[3, 4, 1]));
 }
 
 /// … and a list that is followed again goes on with the next peer.

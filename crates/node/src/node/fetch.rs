@@ -162,16 +162,13 @@ impl Node {
         let round = self.round();
         let HeightState { candidates, requests, .. } = &mut self.height;
         let bytes: usize = txs.iter().map(|raw| raw.len()).sum();
-        let has_asked = candidates.has_asked(block, peer);
+        let count = txs.len();
         // An answer may come after the block was made whole otherwise, or when its height is over.
         if candidates.missing_mut(&block).is_none() {
-            if !has_asked {
-                effects.note_unasked(peer, Lane::Consensus, bytes, txs.len());
-            }
-            return;
+            return effects.note_unasked(peer, Lane::Consensus, bytes, count);
         }
         // Attack: 9 MiB that nobody asked for, all of which would be hashed.
-        if !has_asked {
+        if !candidates.has_asked(block, peer) {
             return effects.blame(peer, Offence::Unsolicited);
         }
         // Nothing is noted as come, so it is asked for again when another candidate is gone.
@@ -190,7 +187,10 @@ impl Node {
             effects.blame_relay(list_from, Offence::InvalidBlock);
             return self.abandon_list(now, block, effects);
         }
-        if !txs.is_empty() {
+        if txs.is_empty() {
+            // Attack: a peer that was asked once repeats its answer.
+            effects.note_unasked(peer, Lane::Consensus, bytes, count);
+        } else {
             self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
             self.ask_transactions(now, block, effects);
         }

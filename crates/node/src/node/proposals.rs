@@ -304,7 +304,8 @@ impl Node {
         let CandidateBody::Missing(mut missing) = candidate.body else { return };
         let sender = missing.sender();
         let known = |tx: &B256| self.pool.get(tx).cloned();
-        let Some(AlternateList { from, turn, proposed, .. }) = missing.take_alternate(known) else {
+        let Some(AlternateList { from, asked, proposed, .. }) = missing.take_alternate(known)
+        else {
             // The same proposal is taken as new when it comes again.
             for offer in candidate.offers {
                 self.height.messages.forget(&offer.key);
@@ -317,7 +318,7 @@ impl Node {
         let fetched_bytes = if is_kept { candidate.fetched_bytes } else { 0 };
         let mut list = MissingTransactions::new(proposed, from, now, self.propose_wait());
         list.wake(now, |tx| known(tx).or_else(|| found.get(tx).cloned()));
-        list.follow_after(*missing, turn, found);
+        list.follow_after(*missing, asked, found);
         // The sender of the abandoned list does not answer for this one.
         let mut next = BlockCandidate::new(candidate.round, CandidateBody::Missing(Box::new(list)));
         (next.offers, next.fetched_bytes) = (candidate.offers, fetched_bytes);

@@ -21,7 +21,7 @@ fn notes(requests: &PendingRequests) -> usize {
 fn what_many_wait_for_is_held_once() {
     let (block, tx) = (hash(1), hash(2));
     let mut requests = PendingRequests::default();
-    (1..=3).for_each(|n| requests.insert(block, tx, peer(n), 3));
+    (1..=3).for_each(|n| requests.insert(block, &[tx], peer(n), 3));
     requests.came(&block, &tx, || Bytes::from(vec![7; 100]));
     let due: Vec<Bytes> = requests.take_due().into_values().flatten().collect();
     assert!(due.len() == 3 && due.iter().all(|raw| raw.as_ptr() == due[0].as_ptr()));

@@ -39,10 +39,8 @@ impl SwarmService {
                 Source::Peer(peer) => self.cancel(request, peer),
                 Source::Web(web) => self.origins.cancel(web, request),
             },
-            Effect::Forget { request, source } => {
-                if let Source::Peer(peer) = source
-                    && let Some(connected) = self.peers.get(&peer)
-                {
+            Effect::Forget { request, peer } => {
+                if let Some(connected) = self.peers.get(&peer) {
                     connected.streams.forget(Ticket(request.0));
                 }
             }
