@@ -74,6 +74,8 @@ pub struct RejectedSnapshots {
     since: BTreeMap<PeerId, u32>,
     /// Rounds that failed.
     rounds: u32,
+    /// How the last one that had no room here lacked it.
+    lacked_room: Option<String>,
 }
 
 impl RejectedSnapshots {
@@ -131,8 +133,24 @@ impl RejectedSnapshots {
     }
 
     /// A snapshot has no room here, for which its tellers can do nothing: it is never tried again.
-    pub fn refuse_for_room(&mut self, choice: &Choice) {
+    pub fn refuse_for_room(&mut self, choice: &Choice, why: &str) {
         self.refused.insert(choice.snapshot.index);
+        self.lacked_room = Some(why.into());
+    }
+
+    // Attack: a snapshot whose size is small and whose state is not, and another one after each.
+    /// A snapshot that was taken in, until there was no room for what it holds: as far as can be told
+    /// it was made so.
+    pub fn refuse_as_too_large(&mut self, choice: &Choice, why: &str) {
+        self.refuse_for_room(choice, why);
+        self.leave(choice);
+    }
+
+    /// No snapshot came: says so if some had come with more room.
+    pub fn tell_of_room(&self) {
+        if let Some(why) = &self.lacked_room {
+            tracing::error!(why, "this disk has no room for a snapshot");
+        }
     }
 
     /// Nothing came of a round.
@@ -343,11 +361,21 @@ mod tests {
         let mut rejected = RejectedSnapshots::default();
         let large = Told::from([teller(1, Trust::Known, 8)]);
         let choice = only(&mut rejected, &large);
-        rejected.refuse_for_room(&choice);
+        rejected.refuse_for_room(&choice, "no room");
         assert_eq!(best(&mut rejected, &large), None);
         // Its next one, before that of another who is as good.
         let both = Told::from([teller(1, Trust::Known, 9), teller(2, Trust::Known, 7)]);
         assert_eq!(best(&mut rejected, &both), Some(told(9)));
+    }
+
+    #[test]
+    fn who_told_of_what_filled_the_disk_ranks_last() {
+        let mut rejected = RejectedSnapshots::default();
+        let choice = only(&mut rejected, &Told::from([teller(1, Trust::Known, 8)]));
+        rejected.refuse_as_too_large(&choice, "no room");
+        assert_eq!(best(&mut rejected, &Told::from([teller(2, Trust::Known, 8)])), None);
+        let both = Told::from([teller(1, Trust::Known, 9), teller(2, Trust::Stranger, 7)]);
+        assert_eq!(best(&mut rejected, &both), Some(told(7)));
     }
 
     #[test]
