@@ -264,6 +264,9 @@ impl StateSync {
                 return Ok(true);
             }
             rejected.end_round();
+            if rejected.lacks_room() && self.make_room(&mut rejected).await? {
+                rejected.forgive_room();
+            }
         }
     }
 
@@ -283,9 +286,10 @@ impl StateSync {
             Ok(()) => Ok(true),
             Err(AttemptError::Ours(failure)) => Err(failure),
             Err(failed) => {
-                // What came of one that is slow may be of use at the next start.
-                if !matches!(failed, AttemptError::Stalled) {
-                    restore::drop_unfinished(&*self.disk, &self.marker)?;
+                match failed {
+                    // What came of one that is slow may be of use at the next start.
+                    AttemptError::Stalled => _ = rejected.parts.insert(proven.index.state.id),
+                    _ => restore::drop_unfinished(&*self.disk, &self.marker)?,
                 }
                 self.reject(proven.choice, &failed, rejected).await?;
                 Ok(false)

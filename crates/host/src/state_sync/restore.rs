@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     HostError,
-    snapshots::{ListedFile, senders_are_right},
+    snapshots::{FileName, ListedFile, senders_are_right},
 };
 
 impl StateSync {
@@ -95,6 +95,31 @@ impl StateSync {
         let needed = room_needed(free, read, file.size);
         let why = format!("{why}; it needs about {needed} bytes of room, and {free} were free");
         Err(AttemptError::TooLarge(why))
+    }
+}
+
+impl StateSync {
+    // Attack: a true block, most of a state that takes the whole disk, and no more of it; or one whose
+    // restore ended the process. An honest snapshot was refused for the room that this took.
+    /// Drops what came of other states, while there is no chain. `false`: there was nothing.
+    pub(super) async fn make_room(
+        &self,
+        rejected: &mut RejectedSnapshots,
+    ) -> Result<bool, HostError> {
+        let parts = std::mem::take(&mut rejected.parts);
+        let ChainOnDisk::Nothing { .. } = self.standing()? else { return Ok(false) };
+        let states = self.folder.list().map_err(|e| FileError::new("read", &self.folder.dir, e))?;
+        let shared = self.content.shared();
+        let whole = states.iter().filter_map(|(_, path)| shared.get(path)).copied();
+        let here = parts.into_iter().chain(whole).filter(|id| self.content.metadata(*id).is_some());
+        let here: BTreeSet<_> = here.collect();
+        for id in &here {
+            self.content.remove(*id).await?;
+        }
+        for (height, _) in &states {
+            self.remove_shared(FileName::State(*height))?;
+        }
+        Ok(!here.is_empty() || !states.is_empty())
     }
 }
 

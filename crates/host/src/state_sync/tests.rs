@@ -86,8 +86,15 @@ async fn what_has_no_room_is_dropped_and_the_room_is_named() {
     assert!(!path.exists() && sync.content.metadata(id).is_none());
     sync.folder.data = data;
     std::fs::write(&path, &file).unwrap();
+    // Nor does a file whose restore was not finished keep the room from others.
+    let id = sync.content.share(&path).await.unwrap();
+    let mut rejected = RejectedSnapshots::default();
+    assert!(sync.make_room(&mut rejected).await.unwrap());
+    assert!(!path.exists() && sync.content.metadata(id).is_none());
+    assert!(!sync.make_room(&mut rejected).await.unwrap());
+    std::fs::write(&path, &file).unwrap();
     sync.restore(&listed, &path).await.ok().unwrap();
-    assert!(path.exists());
+    assert!(!sync.make_room(&mut rejected).await.unwrap() && path.exists(), "it is the chain's");
 }
 
 #[test]
