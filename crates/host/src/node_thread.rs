@@ -428,4 +428,4 @@ fn spawn_writer(done: mpsc::Sender<Done>, room: DiskRoom) -> std::sync::mpsc::Se
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

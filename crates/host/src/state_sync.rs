@@ -11,14 +11,14 @@ mod choice;
 mod coming_file;
 mod fetch;
 mod marker;
+mod restore;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::BufReader,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -30,13 +30,9 @@ use tokio::{
 };
 use trefoil_ledger::{
     Ledger,
-    state_sync::{self, ChainOnDisk, JoinError},
+    state_sync::{self, ChainOnDisk},
 };
-use trefoil_os::{
-    FileError,
-    disk::{FileDisk, blocking},
-    private,
-};
+use trefoil_os::{FileError, disk::FileDisk, private};
 use trefoil_p2p::{NetGroup, NetHandle};
 use trefoil_swarm::{Content, FetchError};
 use trefoil_types::{ChainSpec, Disk, MemDisk, Offence, PeerId, Standing};
@@ -50,7 +46,7 @@ use crate::{
     home::Home,
     network_config::{self, NodeKeys},
     settings::{Settings, SyncMode},
-    snapshots::{ListedFile, SnapshotFolder, SnapshotIndex, senders_are_right},
+    snapshots::{ListedFile, SnapshotFolder, SnapshotIndex},
 };
 
 // A look reads counters in memory. The waits below are seconds: a fifth of one makes none
@@ -154,8 +150,10 @@ fn is_due(
 enum AttemptError {
     /// The snapshot contradicts itself or the chain specification.
     False(String),
-    /// The snapshot may be good, and this node has no room for it.
+    /// The snapshot may be good, and this node has no room for it, as it says itself.
     NoRoom(String),
+    /// What it holds has no room here, and may be made so that it has none anywhere.
+    TooLarge(String),
     /// No bytes come any more.
     Stalled,
     /// This node failed.
@@ -243,14 +241,11 @@ impl StateSync {
     /// start is to go on from here.
     async fn join(&self, patient: bool) -> Result<bool, HostError> {
         let mut rejected = RejectedSnapshots::default();
-        // What was fetched before a restart should not be fetched again.
-        let resumed = self.marker.read().map(|snapshot| {
-            let (trust, tellers) = (Trust::Unjudged, BTreeSet::new());
-            Choice { snapshot, trust, tellers }
-        });
+        let resumed = restore::resume(&*self.disk, &self.marker, &mut rejected)?;
         let mut resumed: Vec<Choice> = resumed.into_iter().collect();
         loop {
             if rejected.is_over() && !patient {
+                rejected.tell_of_room();
                 tracing::warn!("no snapshot that peers told of came: going on without one");
                 state_sync::abandon(&*self.disk)?;
                 return Ok(matches!(self.standing()?, ChainOnDisk::Nothing { .. }));
@@ -260,6 +255,7 @@ impl StateSync {
                 candidates = self.choose(&mut rejected, patient).await?;
             }
             if candidates.is_empty() {
+                rejected.tell_of_room();
                 tracing::info!("no peer has a snapshot: executing the chain");
                 state_sync::abandon(&*self.disk)?;
                 return Ok(true);
@@ -268,6 +264,9 @@ impl StateSync {
                 return Ok(true);
             }
             rejected.end_round();
+            if rejected.lacks_room() && self.make_room(&mut rejected).await? {
+                rejected.forgive_room();
+            }
         }
     }
 
@@ -287,6 +286,11 @@ impl StateSync {
             Ok(()) => Ok(true),
             Err(AttemptError::Ours(failure)) => Err(failure),
             Err(failed) => {
+                match failed {
+                    // What came of one that is slow may be of use at the next start.
+                    AttemptError::Stalled => _ = rejected.parts.insert(proven.index.state.id),
+                    _ => restore::drop_unfinished(&*self.disk, &self.marker)?,
+                }
                 self.reject(proven.choice, &failed, rejected).await?;
                 Ok(false)
             }
@@ -307,7 +311,12 @@ impl StateSync {
         match failed {
             AttemptError::NoRoom(why) => {
                 tracing::error!(height, why, "a snapshot is not taken");
-                rejected.refuse_for_room(&choice);
+                rejected.refuse_for_room(&choice, why);
+            }
+            // Nobody is blamed: a true one may be as large.
+            AttemptError::TooLarge(why) => {
+                tracing::error!(height, why, "a snapshot is not taken");
+                rejected.refuse_as_too_large(&choice, why);
             }
             AttemptError::False(why) => {
                 tracing::warn!(height, why, "peers told of a false snapshot");
@@ -414,61 +423,5 @@ impl StateSync {
 
     fn standing(&self) -> Result<ChainOnDisk, HostError> {
         Ok(state_sync::standing(&*self.disk)?)
-    }
-
-    async fn restore(&self, state: &ListedFile, path: &Path) -> Result<(), AttemptError> {
-        let (disk, spec) = (self.disk.clone(), self.spec.clone());
-        let began = Instant::now();
-        let restored = self
-            .read(state, path, move |file| state_sync::restore(&*disk, &spec, file, None))
-            .await?;
-        let seconds = began.elapsed().as_secs_f64();
-        tracing::info!(height = restored.height, counts = ?restored.counts, seconds, "restored the state");
-        Ok(())
-    }
-
-    async fn import(&self, archive: &ListedFile, path: &Path) -> Result<(), AttemptError> {
-        let (disk, spec) = (self.disk.clone(), self.spec.clone());
-        let import = move |mut file| {
-            state_sync::import_archive(&*disk, &spec, &mut file, &senders_are_right)
-        };
-        self.read(archive, path, import).await.map(drop)
-    }
-
-    /// Takes a file in. One that proves false is removed.
-    async fn read<T: Send + 'static>(
-        &self,
-        file: &ListedFile,
-        path: &Path,
-        take: impl FnOnce(BufReader<fs::File>) -> Result<T, JoinError> + Send + 'static,
-    ) -> Result<T, AttemptError> {
-        let opened = fs::File::open(path).map_err(|e| FileError::new("read", path, e))?;
-        let reader = BufReader::with_capacity(1 << 20, opened);
-        // It computes and waits for the disk for seconds: not on the async runtime's threads.
-        match blocking(move || take(reader)).await {
-            Ok(taken) => Ok(taken),
-            Err(error) if is_false(&error) => {
-                self.content.remove(file.id).await?;
-                self.remove_shared(file.name)?;
-                Err(AttemptError::False(format!("{}: {error}", file.name)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Whether the peers that announced a file are to blame for its error.
-fn is_false(error: &JoinError) -> bool {
-    match error {
-        JoinError::NotOurs { .. }
-        | JoinError::Truncated { .. }
-        | JoinError::Damaged { .. }
-        | JoinError::OtherChain { .. }
-        | JoinError::Unproven(_)
-        | JoinError::NotNext { .. } => true,
-        JoinError::Ledger(_)
-        | JoinError::File(_)
-        | JoinError::Taken { .. }
-        | JoinError::Missing(_) => false,
     }
 }

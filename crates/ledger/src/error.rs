@@ -14,6 +14,9 @@ pub enum LedgerError {
     OtherChain { found: B256, wanted: B256 },
     #[error("ledger: {0}")]
     Storage(String),
+    /// As [`Self::Storage`], and with more room it would succeed.
+    #[error("ledger: {0}")]
+    NoRoom(String),
     #[error(
         "the ledger's database ledger.redb is damaged: {0}; restore it from the node's peers with `trefoil repair --dir DIR`"
     )]

@@ -110,7 +110,7 @@ impl Store {
     /// Opens the database, making it if the disk has none. After a crash it is
     /// as the last durable transaction left it.
     pub fn open(disk: &dyn Disk) -> Result<Self, LedgerError> {
-        let unreadable = |e| LedgerError::Storage(format!("{FILE}: {e}"));
+        let unreadable = |error| unusable(FILE, &error);
         let file = disk.open(FILE).map_err(unreadable)?;
         drop_unfinished(&*file).map_err(unreadable)?;
         let mut builder = Database::builder();
@@ -317,11 +317,16 @@ pub(crate) fn failed(error: impl Into<redb::Error>) -> LedgerError {
             LedgerError::damaged(error.to_string())
         }
         error @ redb::Error::UpgradeRequired(_) => LedgerError::damaged(error.to_string()),
-        redb::Error::Io(error) => {
-            let cure = room_cure(&error).map(|cure| format!("; {cure}")).unwrap_or_default();
-            LedgerError::Storage(format!("{FILE}: {error}{cure}"))
-        }
+        redb::Error::Io(error) => unusable(FILE, &error),
         error => LedgerError::Storage(format!("{FILE}: {error}")),
+    }
+}
+
+/// A file that the system does not let be read or written.
+pub(crate) fn unusable(file: &str, error: &std::io::Error) -> LedgerError {
+    match room_cure(error) {
+        Some(cure) => LedgerError::NoRoom(format!("{file}: {error}; {cure}")),
+        None => LedgerError::Storage(format!("{file}: {error}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Room on a file system, less a reserve for the journal if that lies there too.
 //!
-//! What always holds: who writes by this (content, state snapshots) leaves the reserve, however
+//! What always holds: who writes by this (content, state snapshots, a chain that is restored) leaves the reserve, however
 //! fast it writes and whoever else writes.
 
 use std::{
@@ -14,9 +14,7 @@ use std::{
     },
 };
 
-use trefoil_types::DiskFile;
-
-use crate::disk::OpenFile;
+use trefoil_types::{Disk, DiskFile};
 
 // A node whose journal cannot be written stops. Blocks of the largest size (9 MiB), one a second,
 // take two minutes for this much and those of a usual network days: time to see the warning, and
@@ -158,10 +156,31 @@ impl<W: Write> Write for SpareWriter<'_, W> {
     }
 }
 
+/// A disk whose files leave the reserve.
+#[derive(Debug)]
+pub struct SpareDisk {
+    pub disk: Arc<dyn Disk>,
+    pub space: Arc<DiskSpace>,
+}
+
+impl Disk for SpareDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(SpareFile { file: self.disk.open(name)?, space: self.space.clone() }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+}
+
 /// A file whose writes leave the reserve.
 #[derive(Debug)]
 pub struct SpareFile {
-    pub file: OpenFile,
+    pub file: Arc<dyn DiskFile>,
     pub space: Arc<DiskSpace>,
 }
 
@@ -190,7 +209,10 @@ impl DiskFile for SpareFile {
 
 #[cfg(test)]
 mod tests {
+    use trefoil_types::MemDisk;
+
     use super::*;
+    use crate::disk::OpenFile;
 
     #[test]
     fn the_reserve_is_a_gibibyte_or_a_tenth() {
@@ -245,9 +267,12 @@ mod tests {
         }
         // As on a disk that is full: nothing is written.
         let full = Arc::new(DiskSpace::below(Path::new("/proc"), Path::new("/proc")));
-        let file = SpareFile { file, space: full.clone() };
-        assert!(file.write_at(0, b"x").is_err());
-        assert_eq!(file.len().unwrap(), 0);
+        let file = SpareFile { file: Arc::new(file), space: full.clone() };
+        let disk = SpareDisk { disk: Arc::new(MemDisk::default()), space: full.clone() };
+        for file in [Arc::new(file), disk.open("b").unwrap()] {
+            assert!(file.write_at(0, b"x").is_err());
+            assert_eq!(file.len().unwrap(), 0);
+        }
         let mut bytes = Vec::new();
         let mut writer = SpareWriter { to: &mut bytes, space: &full };
         assert!(writer.write_all(b"x").is_err());

@@ -4,14 +4,15 @@
 //! when it was upgraded; each kind has its places. What always holds: a newcomer finds a place at
 //! once, so sockets that send nothing keep nobody out, and health checks, which need no other place,
 //! are answered whatever the others do; a client finds one as long as some other is idle or reads its
-//! answer slowly; no source keeps all WebSockets to itself.
+//! answer slowly; no source keeps all of these or all WebSockets to itself.
 
 mod relief;
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -76,7 +77,7 @@ impl HttpConnectionTable {
 
     /// A connection's request came whole: gives the connection a place among the clients, if need be
     /// that of the one that is idle for the longest time, or else reads its answer slowly for the
-    /// longest time. `false`: each is at work for somebody.
+    /// longest time, or else of the source that holds the most. `false`: each is at work for somebody.
     pub fn enter(&self, connection: &HttpConnection) -> bool {
         let mut open = self.open();
         if !open.newcomers.contains_key(&connection.number) {
@@ -85,6 +86,7 @@ impl HttpConnectionTable {
         if open.clients.len() >= self.places.clients
             && !close_idle(&mut open.clients, 1)
             && !close_slowest(&mut open.clients)
+            && !close_of_most(&mut open.clients, connection.source)
         {
             return false;
         }
@@ -154,6 +156,35 @@ fn close_slowest(of: &mut ByNumber) -> bool {
     slowest.inspect(|(_, number)| close(of, *number)).is_some()
 }
 
+// Attack: one address with 448 callers that wait for their turn, and 576 that take nothing of an
+// answer for almost as long as `SENDING_KEPT`, again and again: nobody is idle or slow.
+/// Closes a connection of the source that holds the most, if that still holds no fewer than the
+/// newcomer's then: two sources would otherwise take each other's place for ever, and neither have an
+/// answer. One whose answer is on its way the longest, or else the one whose work is the youngest.
+fn close_of_most(of: &mut ByNumber, newcomer: IpAddr) -> bool {
+    let counts = counts(of);
+    let own = counts.get(&newcomer).copied().unwrap_or(0);
+    let Some(most) = counts.values().max().copied().filter(|most| *most > own + 1) else {
+        return false;
+    };
+    let yields = of.values().filter(|one| counts.get(&one.source) == Some(&most));
+    let rank = |one: &&Arc<HttpConnection>| {
+        let sending = one.sending.load(Relaxed);
+        (sending == 0, sending, Reverse(one.asked()), Reverse(one.number))
+    };
+    let first = yields.min_by_key(rank).map(|one| one.number);
+    first.inspect(|number| close(of, *number)).is_some()
+}
+
+/// How many connections each source holds.
+fn counts(of: &ByNumber) -> BTreeMap<IpAddr, usize> {
+    let mut counts = BTreeMap::new();
+    for one in of.values() {
+        *counts.entry(one.source).or_default() += 1;
+    }
+    counts
+}
+
 // 512 sockets with a subscription each would keep all others out for ever. An address is a share
 // and no permission: behind a proxy all callers have one, and yield to each other.
 // Attack: one of the callers behind a proxy, or a program beside others on this machine, opens
@@ -163,10 +194,7 @@ fn close_slowest(of: &mut ByNumber) -> bool {
 /// own if none holds more. Of them a socket without a request or subscription, and then, of the half
 /// that is open for the shorter time, the one whose last request is the oldest.
 fn socket_that_yields(sockets: &ByNumber, newcomer: IpAddr) -> Option<u64> {
-    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    for socket in sockets.values() {
-        *counts.entry(socket.source).or_default() += 1;
-    }
+    let counts = counts(sockets);
     let most = counts.values().max().copied();
     let holds_most = |source: &IpAddr| counts.get(source).copied() == most;
     let own = holds_most(&newcomer);
@@ -191,11 +219,12 @@ fn close(of: &mut ByNumber, number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed, time::Duration};
+    use std::{net::Ipv4Addr, time::Duration};
 
     use axum::response::Response;
 
     use super::*;
+    use crate::http_connection::InFlight;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -290,6 +319,30 @@ mod tests {
         assert!(table.enter(&newcomer));
         let closed: Vec<_> = clients.iter().map(|client| closing(client)).collect();
         assert_eq!(closed, [false, true, false, false]);
+    }
+
+    fn busy(table: &HttpConnectionTable, from: u8) -> Option<(Arc<HttpConnection>, InFlight)> {
+        let connection = table.admit(Ipv4Addr::new(10, 0, 0, from).into());
+        table.enter(&connection).then(|| (connection.clone(), connection.request()))
+    }
+
+    /// Of one address: callers that wait, and some that begin a new answer before they are slow.
+    #[test]
+    fn the_source_with_the_most_clients_yields_to_another_and_not_to_itself() {
+        let table = table(1, 8);
+        let mut many: Vec<_> = (0..8).filter_map(|_| busy(&table, 1)).collect();
+        many[5].0.sends();
+        assert!(busy(&table, 1).is_none(), "its own work is not dropped for more of it");
+        let mut others = vec![busy(&table, 2).expect("a place")];
+        let mut yields = |at: usize| closing(&many.remove(at).0);
+        assert!(yields(5), "whoever is sent an answer waits for nothing that the node does");
+        others.extend([2, 3].map(|from| busy(&table, from).expect("a place")));
+        assert!(yields(6) && yields(5), "then those whose work has only begun");
+        // Five and two: one more for the other. Four and three: whoever yielded would be back.
+        others.push(busy(&table, 2).expect("a place"));
+        assert!(yields(4) && busy(&table, 2).is_none());
+        assert!(!many.iter().chain(&others).any(|(one, _)| closing(one)));
+        assert_eq!(table.count(), 8 + 1);
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl From<LedgerError> for RpcError {
             | LedgerError::CallMemory(_) => Self::Rejected(error.to_string()),
             LedgerError::OtherChain { .. }
             | LedgerError::Storage(_)
+            | LedgerError::NoRoom(_)
             | LedgerError::Damaged(_)
             | LedgerError::Unfinished
             | LedgerError::Founding(_)

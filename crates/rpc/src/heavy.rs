@@ -9,12 +9,14 @@ use std::{
 use tokio::time::{sleep, timeout};
 use trefoil_types::Height;
 
-use crate::{Params, Rpc, RpcError, RpcResult, limits, memory::Claim};
+use crate::{
+    Json, MemoryAccount, Params, Rpc, RpcError, RpcResult, caches::HeldBlock, limits, memory::Claim,
+};
 
 /// Runs a scan or an execution, when there is memory for it. Its turn goes with it, so that work
 /// whose caller gave up still counts against the limit. A panic in it is this
 /// request's end, not the node's. Only so many callers wait for their turn.
-pub async fn heavy<T: Send + 'static>(
+pub async fn heavy<T: HeldResult>(
     rpc: &Arc<Rpc>,
     work: impl FnOnce(&Rpc, &Params) -> RpcResult<T> + Send + 'static,
     params: Params,
@@ -26,16 +28,72 @@ pub async fn heavy<T: Send + 'static>(
         let inner = rpc.clone();
         rpc.backend
             .read(move || {
-                let _held = (turn, claim);
+                let _turn = turn;
+                let account = params.account().unwrap_or(&inner.memory).clone();
                 // Reads change nothing, so none can leave half of a change.
-                panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params))).unwrap_or_else(
-                    |_| Err(RpcError::Internal("the request failed inside the node".into())),
-                )
+                let result = panic::catch_unwind(AssertUnwindSafe(|| work(&inner, &params)));
+                drop(claim);
+                let failed = || RpcError::Internal("the request failed inside the node".into());
+                claimed(&account, result.unwrap_or_else(|_| Err(failed())))
             })
             .await
     };
     let late = || RpcError::Busy(format!("the request took longer than {} s", limit.as_secs()));
-    timeout(limit, run).await.unwrap_or_else(|_| Err(late()))
+    let (result, claim) = timeout(limit, run).await.unwrap_or_else(|_| Err(late()))?;
+    // Whoever asked claims it again, before anybody else has this thread.
+    drop(claim);
+    result
+}
+
+// Attack: a hundred calls that return 5 MiB each, in bodies for which one thread is kept that others
+// keep busy (`limits::LONG_BYTES`): the results waited for it, and were in no account.
+/// A result with its claim until it is taken. Of the room that is set aside for work it keeps none.
+///
+/// # Errors
+/// There is no room for it.
+fn claimed<T: HeldResult>(
+    account: &MemoryAccount,
+    result: RpcResult<T>,
+) -> RpcResult<(RpcResult<T>, Claim)> {
+    let bytes = match &result {
+        Ok(value) => value.bytes(),
+        Err(RpcError::Reverted(data)) => data.len(),
+        Err(_) => 0,
+    };
+    // For an error's few words there always is room.
+    let claim = if bytes == 0 { account.claim_anyway(0) } else { account.claim(bytes)? };
+    Ok((result, claim))
+}
+
+/// What work results in.
+pub trait HeldResult: Send + 'static {
+    /// Bytes that it holds and that nobody counts.
+    fn bytes(&self) -> usize;
+}
+
+impl HeldResult for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl HeldResult for Json {
+    fn bytes(&self) -> usize {
+        self.get().len()
+    }
+}
+
+/// A block counts itself.
+impl<T: Send + Sync + 'static> HeldResult for (Option<RpcResult>, HeldBlock<T>) {
+    fn bytes(&self) -> usize {
+        self.0.as_ref().and_then(|shown| shown.as_ref().ok()).map_or(0, HeldResult::bytes)
+    }
+}
+
+impl<T: HeldResult> HeldResult for Option<T> {
+    fn bytes(&self) -> usize {
+        self.as_ref().map_or(0, HeldResult::bytes)
+    }
 }
 
 /// Waits until there is room for one more.

@@ -10,7 +10,10 @@ use trefoil_ledger::{Snapshot, StoredBlock};
 use trefoil_types::{Height, RecoveredBlock};
 
 use crate::{
-    Json, Params, Rpc, RpcError, RpcResult, caches::HeldBlock, heavy::heavy, params::BlockRef,
+    Json, Params, Rpc, RpcError, RpcResult,
+    caches::HeldBlock,
+    heavy::{HeldResult, heavy},
+    params::BlockRef,
 };
 
 /// Where the final block is that a caller means, if it is there; none is pending.
@@ -24,7 +27,7 @@ pub fn place(rpc: &Rpc, block: BlockRef) -> RpcResult<Option<(Snapshot, Height)>
 }
 
 /// Works on a block at once if it is light, or else in a turn of heavy work.
-pub async fn with_block<T: Send + 'static>(
+pub async fn with_block<T: HeldResult>(
     rpc: &Arc<Rpc>,
     params: &Params,
     (snapshot, height): (Snapshot, Height),

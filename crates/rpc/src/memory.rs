@@ -242,6 +242,10 @@ pub struct Claim {
 }
 
 impl Claim {
+    pub fn account(&self) -> &MemoryAccount {
+        &self.account
+    }
+
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -76,6 +76,11 @@ impl Params {
         self.claim.as_ref().map_or(0, |claim| claim.bytes() / 2)
     }
 
+    /// The account that they are claimed of.
+    pub fn account(&self) -> Option<&MemoryAccount> {
+        self.claim.as_ref().map(|claim| claim.account())
+    }
+
     /// # Errors
     /// The parameter is absent or wrong.
     pub fn get<T: Arg>(&self, at: usize) -> RpcResult<T> {

@@ -424,7 +424,7 @@ fn aside(path: &Path) -> PathBuf {
 fn own(space: &Arc<DiskSpace>, dir: &Path, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
     let path = dir.join(name);
     let file = OpenFile::create(&path).map_err(failed("open", &path))?;
-    Ok(Arc::new(SpareFile { file, space: space.clone() }))
+    Ok(Arc::new(SpareFile { file: Arc::new(file), space: space.clone() }))
 }
 
 fn own_files(space: &Arc<DiskSpace>, dir: &Path, prefix: &str) -> Result<Files, StoreError> {

@@ -17,7 +17,7 @@ use crate::refusing_disk::{Refused, RefusingDisk};
 /// Longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn key(n: u8) -> SecretKey {
+pub fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
@@ -26,7 +26,7 @@ fn peer(n: u8) -> PeerId {
 }
 
 /// A network of one validator, whose first block is long due.
-fn spec() -> ChainSpec {
+pub fn spec() -> ChainSpec {
     let owner = Address::repeat_byte(9);
     let text = format!(
         "name = \"t\"\nkind = \"private\"\nchain_id = 5\ngenesis_time = 1700000000\n\

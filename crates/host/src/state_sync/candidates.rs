@@ -21,7 +21,7 @@ use super::{
     AttemptError, GATHER, STALL, STALL_BYTES, StateSync, attempt_error,
     choice::{Choice, RejectedSnapshots},
     coming_file::{ComingFile, Pace},
-    is_false,
+    restore::is_false,
     stall::{StallClock, while_it_comes},
 };
 use crate::{

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use trefoil_content::ContentId;
 use trefoil_p2p::NetGroup;
 use trefoil_swarm::Announced;
 use trefoil_types::PeerId;
@@ -74,6 +75,12 @@ pub struct RejectedSnapshots {
     since: BTreeMap<PeerId, u32>,
     /// Rounds that failed.
     rounds: u32,
+    /// Of those that were refused, the ones that may be tried again when there is more room.
+    for_room: BTreeSet<[u8; 32]>,
+    /// How the last one that had no room here lacked it.
+    lacked_room: Option<String>,
+    /// What came of the states of snapshots that were left, and is on the disk.
+    pub parts: BTreeSet<ContentId>,
 }
 
 impl RejectedSnapshots {
@@ -130,9 +137,40 @@ impl RejectedSnapshots {
         self.refused.insert(choice.snapshot.index);
     }
 
-    /// A snapshot has no room here, for which its tellers can do nothing: it is never tried again.
-    pub fn refuse_for_room(&mut self, choice: &Choice) {
-        self.refused.insert(choice.snapshot.index);
+    /// A snapshot has no room here, for which its tellers can do nothing: it is not tried again,
+    /// unless there is more.
+    pub fn refuse_for_room(&mut self, choice: &Choice, why: &str) {
+        if self.refused.insert(choice.snapshot.index) {
+            self.for_room.insert(choice.snapshot.index);
+        }
+        self.lacked_room = Some(why.into());
+    }
+
+    /// Whether some were refused for room alone.
+    pub fn lacks_room(&self) -> bool {
+        !self.for_room.is_empty()
+    }
+
+    /// There is more room now.
+    pub fn forgive_room(&mut self) {
+        for index in std::mem::take(&mut self.for_room) {
+            self.refused.remove(&index);
+        }
+    }
+
+    // Attack: a snapshot whose size is small and whose state is not, and another one after each.
+    /// A snapshot that was taken in, until there was no room for what it holds: as far as can be told
+    /// it was made so.
+    pub fn refuse_as_too_large(&mut self, choice: &Choice, why: &str) {
+        self.refuse(choice);
+        self.refuse_for_room(choice, why);
+    }
+
+    /// No snapshot came: says so if some had come with more room.
+    pub fn tell_of_room(&self) {
+        if let Some(why) = &self.lacked_room {
+            tracing::error!(why, "this disk has no room for a snapshot");
+        }
     }
 
     /// Nothing came of a round.
@@ -343,11 +381,25 @@ mod tests {
         let mut rejected = RejectedSnapshots::default();
         let large = Told::from([teller(1, Trust::Known, 8)]);
         let choice = only(&mut rejected, &large);
-        rejected.refuse_for_room(&choice);
+        rejected.refuse_for_room(&choice, "no room");
         assert_eq!(best(&mut rejected, &large), None);
+        rejected.forgive_room();
+        assert_eq!(only(&mut rejected, &large), choice);
+        rejected.refuse_for_room(&choice, "no room");
         // Its next one, before that of another who is as good.
         let both = Told::from([teller(1, Trust::Known, 9), teller(2, Trust::Known, 7)]);
         assert_eq!(best(&mut rejected, &both), Some(told(9)));
+    }
+
+    #[test]
+    fn who_told_of_what_filled_the_disk_ranks_last() {
+        let mut rejected = RejectedSnapshots::default();
+        let choice = only(&mut rejected, &Told::from([teller(1, Trust::Known, 8)]));
+        rejected.refuse_as_too_large(&choice, "no room");
+        rejected.forgive_room();
+        assert_eq!(best(&mut rejected, &Told::from([teller(2, Trust::Known, 8)])), None);
+        let both = Told::from([teller(1, Trust::Known, 9), teller(2, Trust::Stranger, 7)]);
+        assert_eq!(best(&mut rejected, &both), Some(told(7)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a file of state sync is not made or not believed.
 
-use trefoil_types::{B256, Height};
+use trefoil_types::{B256, Height, room_cure};
 
 use crate::LedgerError;
 
@@ -34,6 +34,17 @@ pub enum JoinError {
         "the archive ends at block {last}, and what this node lacks ends at {wanted}: import archives from the newest to the oldest"
     )]
     NotNext { last: Height, wanted: Height },
+}
+
+impl JoinError {
+    /// Whether there was no room on the disk for what the file brings.
+    pub fn lacks_room(&self) -> bool {
+        match self {
+            Self::Ledger(error) => matches!(error, LedgerError::NoRoom(_)),
+            Self::File(error) => room_cure(error).is_some(),
+            _ => false,
+        }
+    }
 }
 
 pub(super) fn unproven(why: impl Into<String>) -> JoinError {

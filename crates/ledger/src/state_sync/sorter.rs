@@ -40,7 +40,7 @@ pub(super) enum Sorted {
 impl Sorter {
     /// Begins an empty sorter. A file that an earlier crash left is removed.
     pub fn begin(disk: &dyn Disk) -> Result<Self, LedgerError> {
-        let unusable = |e| LedgerError::Storage(format!("{FILE}: {e}"));
+        let unusable = |error| store::unusable(FILE, &error);
         disk.remove(FILE).map_err(unusable)?;
         let file = disk.open(FILE).map_err(unusable)?;
         let mut builder = Database::builder();

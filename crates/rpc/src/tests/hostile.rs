@@ -2,6 +2,7 @@
 
 use std::{
     net::Ipv4Addr,
+    pin::pin,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -19,10 +20,11 @@ use super::{
     *,
 };
 use crate::{
-    access,
+    Params, RpcError, access,
     connections::{HttpConnectionTable, Places},
+    heavy::heavy,
     heavy_turns::HeavyTurn,
-    limits,
+    json, limits,
 };
 
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -272,6 +274,36 @@ async fn a_call_holds_no_more_than_it_claims() {
         let error = server.error("eth_call", call.clone()).await;
         assert!(error.0 == code && error.1.contains(text), "{error:?}");
         assert_eq!(server.rpc.memory.used(), 0);
+    }
+}
+
+/// Whoever keeps the threads that write answers busy makes many results wait for them.
+#[tokio::test]
+async fn a_result_is_counted_until_it_is_taken() {
+    const BYTES: usize = 3 << 20;
+    let server = TestServer::new().await;
+    let (rpc, free) = (&server.rpc, server.rpc.heavy.free());
+    for is_error in [false, true] {
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let work = move |_: &Rpc, _: &Params| {
+            let _ = gate.recv();
+            match is_error {
+                true => Err(RpcError::Reverted(vec![0; BYTES].into())),
+                false => json(&"x".repeat(BYTES)),
+            }
+        };
+        let mut asked = pin!(heavy(rpc, work, Params::default()));
+        assert!(poll!(&mut asked).is_pending());
+        drop(open);
+        let began = Instant::now();
+        while rpc.heavy.free() < free {
+            assert!(began.elapsed() < LIMIT, "the turn is the next one's");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // No more than it is, and what is set aside for work is free again.
+        assert!((BYTES..BYTES + 64).contains(&rpc.memory.used()), "{}", rpc.memory.used());
+        assert_eq!(asked.await.is_err(), is_error);
+        assert_eq!(rpc.memory.used(), 0);
     }
 }
 

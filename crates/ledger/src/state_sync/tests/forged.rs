@@ -1,10 +1,18 @@
 //! Files whose every checksum is right and that say what is not so.
 
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use alloy_rlp::{Decodable as _, Encodable as _};
+use trefoil_types::{Disk, DiskFile};
 
 use super::{
     super::{
-        state_file::{AccountRow, STATE_FILE, SlotRows, StateCounts, StateFileHeader, kind},
+        state_file::{
+            AccountRow, STATE_FILE, SlotRow, SlotRows, StateCounts, StateFileHeader, kind,
+        },
         trail::{Handover, prove_validators},
     },
     *,
@@ -314,4 +322,86 @@ fn headers_that_do_not_lead_to_the_block() {
         let why = refusal(edit(change));
         assert!(why.contains("headers do not lead"), "{why}");
     }
+}
+
+/// A disk on which so many bytes may still be written.
+#[derive(Clone, Debug)]
+struct SmallDisk {
+    disk: MemDisk,
+    room: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct SmallFile(Arc<dyn DiskFile>, Arc<AtomicUsize>);
+
+impl Disk for SmallDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(SmallFile(self.disk.open(name)?, self.room.clone())))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+}
+
+impl DiskFile for SmallFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let less = |room: usize| room.checked_sub(data.len());
+        self.1.fetch_update(Relaxed, Relaxed, less).map_err(|_| io::ErrorKind::StorageFull)?;
+        self.0.write_at(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+/// A row of 6 bytes takes thirty times as much on the disk.
+#[test]
+fn a_state_that_does_not_fit_is_told_from_a_disk_that_fails() {
+    const ROWS: u64 = 20_000;
+    let chain = SourceChain::busy();
+    let mut frames = frames(&state_file(&chain.ledger, chain.tip() - 1));
+    let honest = file(&frames);
+    let rows = body(&mut frames, kind::SLOTS);
+    let SlotRows { address, .. } = SlotRows::decode(&mut &rows[..]).unwrap();
+    let slot = |slot| SlotRow { slot: U256::from(slot), value: U256::from(1) };
+    *rows = alloy_rlp::encode(SlotRows { address, slots: (0..ROWS).map(slot).collect() });
+    let end = body(&mut frames, kind::END);
+    let counts: StateCounts = alloy_rlp::decode_exact(&*end).unwrap();
+    *end = alloy_rlp::encode(StateCounts { slots: ROWS, ..counts });
+    let small =
+        |room| SmallDisk { disk: MemDisk::default(), room: Arc::new(AtomicUsize::new(room)) };
+    // The room ends in the first row, in the rows, when they are sorted, in the trie, or nowhere.
+    let mut lacked = 0;
+    for room in (0..12).map(|n| n << 20) {
+        let disk = small(room);
+        let error = restore(&disk, &spec(), &*file(&frames), None).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.lacks_room(), text.contains("free some space"), "{room}: {text}");
+        assert!(error.lacks_room() || text.contains("the root"), "{room}: {text}");
+        lacked += usize::from(error.lacks_room());
+        // Half a state is in nobody's way; what is kept free is there for its removal.
+        abandon(&disk.disk).unwrap();
+        assert_eq!(standing(&disk.disk).unwrap(), ChainOnDisk::Nothing { unfinished: false });
+        assert!(!disk.list().unwrap().contains(&"sorting.redb".into()));
+        restore(&disk.disk, &spec(), &*honest, None).unwrap();
+    }
+    assert!((2..12).contains(&lacked), "{lacked}");
 }
