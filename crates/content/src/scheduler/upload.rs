@@ -4,13 +4,22 @@ use trefoil_types::{Millis, Offence, PeerId, Time};
 
 use super::{
     Common, Effect, RejectReason, Source, Ticket,
-    peer::{ASKED_MAX, Given, UploadRequest},
+    peer::{ASKED_MAX, Given, PeerState, QUICK_TURNS, UploadRequest},
     transfer::Transfer,
 };
 
-/// The most peers that are served at once: enough that one slow receiver does not leave the
-/// uplink idle.
-const SERVING_MAX: usize = 4;
+/// The most peers that are served at once of those that take what they are sent: enough that one
+/// slow receiver does not leave the uplink idle. Those that do not are served beside them, a turn
+/// each.
+const SLOTS: usize = 4;
+
+// While other turns end, this node's own uplink may be what is slow.
+/// A turn is slow if none ends for this time, and the time of its bytes at this rate,
+const QUICK: Millis = Millis(500);
+const QUICK_BYTES_S: u64 = 1 << 20;
+
+/// or if so many others begin meanwhile.
+const TURNS_BESIDE: u64 = 4 * SLOTS as u64;
 
 // Without it, two nodes that ask the origin for one piece at the same time cost it two
 // copies (ADR 15: the first to ask has it). After 3 s the first taker is slow or gone, or
@@ -65,6 +74,10 @@ impl Transfer {
     pub(super) fn on_cancel(&mut self, from: PeerId, ticket: Ticket) {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
+        // Of several that are slow here each may cancel what another source gives sooner.
+        if peer.serving.contains(&ticket) && self.turn_end <= peer.turn_at {
+            peer.owes_turns = QUICK_TURNS;
+        }
         let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
         // The piece was given to nobody after all: the next peer must not be refused because
         // of it.
@@ -75,23 +88,58 @@ impl Transfer {
         }
     }
 
-    pub(super) fn served(&mut self, from: PeerId, ticket: Ticket) {
+    pub(super) fn served(&mut self, now: Time, from: PeerId, ticket: Ticket) {
         let Some(peer) = self.peers.get_mut(&Source::Peer(from)) else { return };
         let Some(at) = peer.serving.iter().position(|other| *other == ticket) else { return };
         peer.serving.swap_remove(at);
         if peer.serving.is_empty() {
-            self.serving -= 1;
+            let quick = now <= peer.turn_at + peer.quick_for;
+            match peer.owes_turns {
+                0 => self.turn_end = now,
+                owes if quick => peer.owes_turns = owes - 1,
+                _ => peer.owes_turns = QUICK_TURNS,
+            }
         }
     }
 
+    /// Takes the slots from peers whose turns are slow.
+    fn free_slots(&mut self, now: Time) {
+        let (turns, end) = (self.turns, self.turn_end);
+        for peer in self.peers.values_mut().filter(|peer| peer.holds_slot()) {
+            let until = peer.turn_at.max(end) + peer.quick_for;
+            if now > until || turns - peer.turn > TURNS_BESIDE {
+                peer.owes_turns = QUICK_TURNS;
+            }
+        }
+    }
+
+    fn has_slot(&self) -> bool {
+        self.peers.values().filter(|peer| peer.holds_slot()).count() < SLOTS
+    }
+
+    /// When a slot is free, if no turn ends.
+    pub(super) fn slot_free_at(&self) -> Option<Time> {
+        self.waiting().next()?;
+        let holders = self.peers.values().filter(|peer| peer.holds_slot());
+        let until = holders.map(|peer| peer.turn_at.max(self.turn_end) + peer.quick_for);
+        until.min().map(|until| until + Millis(1))
+    }
+
+    /// Peers that can be served.
+    fn waiting(&self) -> impl Iterator<Item = (&Source, &PeerState)> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty())
+    }
+
     pub(super) fn serve(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
-        while self.serving < SERVING_MAX {
-            let waiting = self.peers.iter().filter(|(_, peer)| {
-                !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty()
-            });
+        self.free_slots(now);
+        while self.has_slot() {
             // The peer that was served longest ago. Asking for more buys no more: a turn is
             // a piece, however many requests wait.
-            let Some((source, _)) = waiting.min_by_key(|(_, peer)| peer.turn) else { return };
+            let Some((source, _)) = self.waiting().min_by_key(|(_, peer)| peer.turn) else {
+                return;
+            };
             if !self.serve_turn(now, *source, common, effects) {
                 return;
             }
@@ -130,9 +178,9 @@ impl Transfer {
             return false;
         }
         self.turns += 1;
+        (peer.turn_at, peer.quick_for) = (now, Millis(QUICK.0 + turn * 1_000 / QUICK_BYTES_S));
         peer.turn = self.turns;
         peer.taken += turn;
-        self.serving += 1;
         true
     }
 
