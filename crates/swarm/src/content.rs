@@ -79,7 +79,6 @@ pub struct Content {
     store: Arc<ContentStore>,
     http: Arc<Http>,
     net: NetHandle,
-    quota: Option<u64>,
     organisation: Option<OrganisationId>,
 }
 
@@ -97,7 +96,7 @@ impl Content {
         let store = Arc::new(ContentStore::open(&config.dir, config.quota)?);
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
-        let ContentConfig { me, organisation, upload_policy, rates, quota, .. } = config;
+        let ContentConfig { me, organisation, upload_policy, rates, .. } = config;
         let http = Arc::new(Http::new(config.credentials));
         let origins = Origins::new(http.clone(), config.origins, event_to.clone());
         let (handle, kept) = (net.clone(), store.clone());
@@ -105,7 +104,7 @@ impl Content {
             SwarmService::new(me, upload_policy, rates, handle, kept, origins, event_to);
         service.open_bytes_max = config.open_bytes_max;
         run_apart(service.run(links, events, waiting));
-        let content = Self { commands, store, http, net, quota, organisation };
+        let content = Self { commands, store, http, net, organisation };
         content.provide();
         Ok(content)
     }
@@ -221,7 +220,7 @@ impl Content {
         let bytes = files.layout().map_err(|error| odd(&error))?.bytes();
         check_size(link.size, bytes)?;
         if selection.path.is_none() && manifest.store.is_ours() {
-            self.store.admit(bytes, self.counts(id, selection))?;
+            self.store.admit(Some(id), bytes, self.counts(id, selection))?;
         }
         let gone = || FetchError::Store("its manifest is not here any more".into());
         let tree = self.opened(resource, true, yields).await?.ok_or_else(gone)?;
@@ -246,7 +245,10 @@ impl Content {
     ) -> Result<(), FetchError> {
         match lacking(opened, opened.layout.pieces_of(file, bytes)) {
             0 => Ok(()),
-            bytes => Ok(self.store.admit(bytes, self.counts(opened.id, &Selection::default()))?),
+            bytes => {
+                let kept = self.counts(opened.id, &Selection::default());
+                Ok(self.store.admit(Some(opened.id), bytes, kept)?)
+            }
         }
     }
 
@@ -274,6 +276,7 @@ impl Content {
         measure: Measure,
     ) -> Result<Arc<OpenStore>, FetchError> {
         let id = link.id;
+        self.store.set_apart(id, !measure.kept);
         let here = self.store.metadata(id);
         let allow = here.as_ref().map_or(&link.allow, |metadata| &metadata.allow);
         let other = !link.allow.is_open() && link.allow != *allow;
@@ -382,18 +385,6 @@ impl Content {
         self.store.remove(id)?;
         self.provide();
         Ok(())
-    }
-
-    /// Removes the least recently used resources, if more is kept than the quota.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
-        let Some(quota) = self.quota else { return Ok(Vec::new()) };
-        let open = self.ask(|reply| ContentCommand::Open { reply }).await?;
-        let removed = self.store.collect(quota, |id| open.contains(&id))?;
-        self.provide();
-        Ok(removed)
     }
 
     /// The resources that are shared from their place, by path.

@@ -74,7 +74,7 @@ const GONE: &str = "gone-";
 pub struct ContentStore {
     dir: PathBuf,
     /// Bytes that may be kept, without pinned resources; `None`: no limit.
-    quota: Option<u64>,
+    pub quota: Option<u64>,
     pub space: Arc<DiskSpace>,
     pub directories: OpenDirectories,
     state: Mutex<ResourceIndex>,
@@ -196,6 +196,10 @@ impl ContentStore {
         self.lock().metadata.get(&id).is_some_and(|metadata| metadata.whole)
     }
 
+    pub fn id(&self, resource: Resource) -> Option<ContentId> {
+        self.lock().ids.get(&resource).copied()
+    }
+
     /// Whether a resource is here, and its list is one of those that are admitted.
     pub fn has(&self, resource: Resource, admits: impl FnOnce(&AllowList) -> bool) -> bool {
         let state = self.lock();
@@ -247,8 +251,7 @@ impl ContentStore {
         resource: Resource,
         begin: bool,
     ) -> Result<Option<OpenStore>, StoreError> {
-        let id = self.lock().ids.get(&resource).copied();
-        let Some(id) = id else { return Ok(None) };
+        let Some(id) = self.id(resource) else { return Ok(None) };
         let Some(metadata) = self.metadata(id) else { return Ok(None) };
         if resource == Resource::hashes(id.root).among(&metadata.allow) {
             let kept = metadata.whole || self.place(id).join(HASHES_MAP).exists();
@@ -373,9 +376,20 @@ impl ContentStore {
         })
     }
 
+    // A quota smaller than a file of a state snapshot would remove it before it is moved out.
+    /// Notes whether the quota does not count a resource, since it is not kept here.
+    pub fn set_apart(&self, id: ContentId, apart: bool) {
+        let mut state = self.lock();
+        match apart {
+            true => state.apart.insert(id),
+            false => state.apart.remove(&id),
+        };
+    }
+
     /// Removes the kept bytes of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), StoreError> {
         let mut state = self.lock();
+        state.apart.remove(&id);
         if !state.forget(id) {
             return Err(StoreError::NotHere(id));
         }
