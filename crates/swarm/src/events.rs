@@ -96,6 +96,11 @@ pub enum TaskEvent {
         opened: Arc<OpenStore>,
         part: Part,
     },
+    /// What was to be served cannot be read.
+    Unreadable {
+        opened: Arc<OpenStore>,
+        why: String,
+    },
     Served {
         resource: Resource,
         peer: PeerId,

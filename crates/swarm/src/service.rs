@@ -14,7 +14,7 @@ mod opening;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    io,
+    fmt, io,
     sync::Arc,
     time::Duration,
 };
@@ -38,6 +38,7 @@ use crate::{
     error::FetchError,
     events::{Announced, ContentCommand, TaskEvent},
     fetch::Topic,
+    log_limit::LogLimit,
     origins::Origins,
     peer::PeerStreams,
     peer_backlog::AllBacklogs,
@@ -100,6 +101,8 @@ pub struct SwarmService {
     collects: bool,
     /// Whether what came of a resource is being removed, since the disk is full.
     frees: bool,
+    /// Whose offences the log showed.
+    blamed: LogLimit<(PeerId, Offence)>,
     inputs: VecDeque<SchedulerInput>,
     // Carrying out an effect may cause an input (a peer cannot be sent to). The scheduler
     // must not be stepped while its effects are carried out, so such inputs wait.
@@ -137,6 +140,7 @@ impl SwarmService {
             grew: false,
             collects: false,
             frees: false,
+            blamed: LogLimit::default(),
             inputs: VecDeque::new(),
             stepping: false,
         }
@@ -268,10 +272,11 @@ impl SwarmService {
             }
             TaskEvent::Damaged { opened, part } => {
                 let damage = opened.damage(vec![part.clone()]);
-                tracing::warn!(id = %opened.id, damage = %damage.words, "cannot serve what was here");
+                self.cannot_serve(opened.resource, &damage.words);
                 opened.note(Some(damage.words));
                 self.drop_damaged(&opened, &[part]);
             }
+            TaskEvent::Unreadable { opened, why } => self.cannot_serve(opened.resource, &why),
             TaskEvent::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.serve();
@@ -323,8 +328,20 @@ impl SwarmService {
         self.topics.get(&resource).is_some_and(|topic| topic.peers.contains_key(&peer))
     }
 
+    /// Notes why peers do not get what was here.
+    fn cannot_serve(&self, resource: Resource, why: &dyn fmt::Display) {
+        if self.store.complaints.shows(resource, Instant::now().into_std()) {
+            let id = self.store.id(resource);
+            let id = id.map_or_else(|| "gone".into(), |id| id.to_string());
+            tracing::warn!(id, %why, "cannot serve what was here");
+        }
+    }
+
     fn blame(&mut self, peer: PeerId, offence: Offence) {
-        tracing::warn!(%peer, ?offence, "a peer misbehaved in the swarm");
+        // A validator is not banned for all that it does.
+        if self.blamed.shows((peer, offence), Instant::now().into_std()) {
+            tracing::warn!(%peer, ?offence, "a peer misbehaved in the swarm");
+        }
         self.net.blame(peer, offence);
     }
 

@@ -56,7 +56,7 @@ pub use self::{
     open_store::{CHUNK, OpenStore},
     resource_index::resources,
 };
-use crate::shared_tree::SharedTree;
+use crate::{log_limit::LogLimit, shared_tree::SharedTree};
 
 // Each note is a write with a sync, and the gateway asks for a resource at each MiB that it
 // reads. The order in which resources are removed is exact to a minute.
@@ -79,6 +79,8 @@ pub struct ContentStore {
     pub directories: OpenDirectories,
     state: Mutex<ResourceIndex>,
     promises: Promises,
+    /// Which resources the log said of that they cannot be read.
+    pub complaints: LogLimit<Resource>,
 }
 
 /// What lies in the directory and is no resource of this node.
@@ -153,7 +155,8 @@ impl ContentStore {
         let space = Arc::new(DiskSpace::below(dir, dir.parent().unwrap_or(dir)));
         let (state, promises) = (Mutex::new(state), Promises::default());
         let directories = OpenDirectories::default();
-        Ok((Self { dir: dir.into(), quota, space, directories, state, promises }, all))
+        let complaints = LogLimit::default();
+        Ok((Self { dir: dir.into(), quota, space, directories, state, promises, complaints }, all))
     }
 
     fn lock(&self) -> MutexGuard<'_, ResourceIndex> {
