@@ -87,14 +87,18 @@ async fn what_the_quota_has_no_room_for_is_removed_though_it_is_open() {
         service.on_arrived(resource, trefoil_content::scheduler::Source::Web(0), 1);
         service.look_for_excess();
     };
+    let mut next = async || {
+        let event = tokio::time::timeout(std::time::Duration::from_secs(20), events.recv());
+        event.await.expect("it is looked for").unwrap()
+    };
     let fetch = store.reserve(id, 0, 100_000, false).unwrap();
     arrives(&mut service);
-    service.on_event(events.recv().await.unwrap());
+    service.on_event(next().await);
     assert!(service.opened(resource).is_some(), "it is being fetched");
     drop(fetch);
     arrives(&mut service);
-    service.on_event(events.recv().await.unwrap());
+    service.on_event(next().await);
     assert!(service.opened(resource).is_none());
-    assert!(matches!(events.recv().await.unwrap(), TaskEvent::Freed { result: Ok(()) }));
+    assert!(matches!(next().await, TaskEvent::Freed { result: Ok(()) }));
     assert!(store.metadata(id).is_none());
 }
