@@ -367,7 +367,10 @@ fn served_beside(others: Reader) -> usize {
         bench.join(Source::Peer(peer(name)), SourceRole::Peer);
     }
     while bench.now < 61_000 {
-        let mut effects = bench.step(SchedulerInput::Tick);
+        let mut effects = Vec::new();
+        if bench.swarm.deadline().is_some_and(|at| at.0 <= bench.now) {
+            effects = bench.step(SchedulerInput::Tick);
+        }
         for name in std::mem::take(&mut asking) {
             tickets += 1;
             effects.extend(bench.asks(name, tickets));
@@ -391,4 +394,35 @@ fn served_beside(others: Reader) -> usize {
         bench.now += 10;
     }
     turns
+}
+
+// Attack: who asks the origin again and again for all that nobody has yet kept it for itself.
+#[test]
+fn nobody_keeps_the_origins_pieces_from_the_others() {
+    let (resource, [hostile, honest]) = (RESOURCE, [1, 2]);
+    let mut bench = Bench::empty();
+    let layout = Layout::file(u64::from(PIECES) * 65_536).expect("of sane size");
+    let (have, upload_policy) = (Bits::all(PIECES.into()), UploadPolicy::Fair);
+    bench.step(SchedulerInput::Open { resource, layout, have, upload_policy, origin: true });
+    for name in [hostile, honest] {
+        bench.join(Source::Peer(peer(name)), SourceRole::Peer);
+    }
+    let pieces = u64::from(PIECES);
+    let mut got = std::collections::BTreeSet::new();
+    for round in 1..=10 {
+        bench.now += 1_000;
+        for ticket in round * pieces..(round + 1) * pieces {
+            let (peer, before) = (peer(hostile), Ticket(ticket - pieces));
+            bench.step(SchedulerInput::Unasked { resource, peer, ticket: before });
+            bench.asks(hostile, ticket);
+        }
+        for ticket in (0..pieces).filter(|piece| !got.contains(piece)).collect::<Vec<_>>() {
+            let effects = bench.asks(honest, ticket);
+            let refused = |effect: &Effect| matches!(effect, Effect::Refuse { .. });
+            if !effects.iter().any(refused) {
+                got.insert(ticket);
+            }
+        }
+    }
+    assert_eq!(got.len() as u64, pieces);
 }

@@ -79,7 +79,8 @@ pub(crate) struct UploadRequest {
 /// A piece that one peer had from us before any other peer had it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
-    pub to: Source,
+    /// `None`: it did not want it after all.
+    pub to: Option<Source>,
     pub at: Time,
     /// It has since appeared at another peer.
     pub spread: bool,

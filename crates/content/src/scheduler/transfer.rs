@@ -299,7 +299,7 @@ impl Transfer {
             }
         }
         self.drop_claims(|holder, _| holder == source);
-        self.given.retain(|_, given| given.to != source);
+        self.given.retain(|_, given| given.to != Some(source));
         for id in self.open_requests(|request| request.source == source) {
             self.end_request(now, id);
         }

@@ -28,6 +28,10 @@ const TURNS_BESIDE: u64 = 4 * SLOTS as u64;
 /// another peer.
 const SPREADS: Millis = Millis(3_000);
 
+// Attack: who asks again before that time is over, or two in turn, kept all pieces for ever.
+/// After it was first given, a piece is given to one peer alone again only after so long.
+const GIVEN_AGAIN: Millis = Millis(2 * SPREADS.0);
+
 impl Transfer {
     pub(super) fn on_request(
         &mut self,
@@ -55,7 +59,9 @@ impl Transfer {
             RejectReason::Given
         } else {
             if self.origin || self.rarity.count(asked.piece.into()) == 0 {
-                let given = Given { to: source, at: now, spread: false };
+                let at = self.given.get(&asked.piece).map(|given| given.at);
+                let at = at.filter(|at| now.since(*at) < GIVEN_AGAIN).unwrap_or(now);
+                let given = Given { to: Some(source), at, spread: false };
                 self.given.insert(asked.piece, given);
             }
             return peer.asked.push_back(asked);
@@ -68,7 +74,8 @@ impl Transfer {
     /// on.
     fn was_given(&self, now: Time, piece: u32, source: Source) -> bool {
         let Some(given) = self.given.get(&piece) else { return false };
-        self.origin && given.to != source && now.since(given.at) < SPREADS
+        let other = given.to.is_some_and(|to| to != source);
+        self.origin && other && now.since(given.at) < SPREADS
     }
 
     pub(super) fn on_cancel(&mut self, from: PeerId, ticket: Ticket) {
@@ -82,9 +89,10 @@ impl Transfer {
         // The piece was given to nobody after all: the next peer must not be refused because
         // of it.
         if let Some(asked) = peer.asked.remove(at)
-            && self.given.get(&asked.piece).is_some_and(|given| given.to == source)
+            && let Some(given) = self.given.get_mut(&asked.piece)
+            && given.to == Some(source)
         {
-            self.given.remove(&asked.piece);
+            given.to = None;
         }
     }
 
@@ -187,11 +195,9 @@ impl Transfer {
     /// A peer has this piece now: the peer that had it first from us passed it on.
     pub(super) fn note_spread(&mut self, piece: u32, source: Source) {
         let Some(given) = self.given.get_mut(&piece) else { return };
-        if given.to == source || given.spread {
-            return;
-        }
+        let Some(to) = given.to.filter(|to| *to != source && !given.spread) else { return };
         given.spread = true;
-        if let Some(peer) = self.peers.get_mut(&given.to) {
+        if let Some(peer) = self.peers.get_mut(&to) {
             peer.spread += 1;
         }
     }
