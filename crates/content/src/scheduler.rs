@@ -36,7 +36,7 @@ pub use io::{
     Effect, FetchFailure, Rates, RejectReason, RequestId, Resource, SchedulerInput, Source,
     SourceRole, Ticket, UploadPolicy,
 };
-use peer::{ASKED_IN_ALL_MAX, ASKED_STEP};
+use peer::{ASKED_IN_ALL_MAX, ASKED_STEP, PeerState};
 use transfer::Transfer;
 
 use crate::Bits;
@@ -125,10 +125,10 @@ impl Swarm {
         }
     }
 
-    /// Whether too many requests of a peer wait, of all resources.
+    /// Whether too many requests of a peer are here, of all resources.
     fn asks_too_much(&self, resource: Resource, peer: PeerId) -> bool {
         let waiting = |transfer: &Transfer| {
-            transfer.peers.get(&Source::Peer(peer)).map_or(0, |peer| peer.asked.len())
+            transfer.peers.get(&Source::Peer(peer)).map_or(0, PeerState::requests)
         };
         let here = self.transfers.get(&resource).map_or(0, waiting);
         here > 0

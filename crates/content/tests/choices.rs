@@ -61,6 +61,21 @@ impl Bench {
         self.told(name, News { have: vec![have], ..News::default() })
     }
 
+    fn asks(&mut self, name: u8, ticket: u64) -> Vec<Effect> {
+        let (resource, peer, piece) = (RESOURCE, peer(name), ticket as u32 % PIECES);
+        let ticket = Ticket(ticket);
+        self.step(SchedulerInput::Asked { resource, peer, ticket, piece, from: 0 })
+    }
+
+    /// What a peer was sent has gone, or is `cancelled`.
+    fn ends(&mut self, name: u8, ticket: Ticket, cancelled: bool) -> Vec<Effect> {
+        let (resource, peer) = (RESOURCE, peer(name));
+        let unasked = SchedulerInput::Unasked { resource, peer, ticket };
+        let mut effects = if cancelled { self.step(unasked) } else { Vec::new() };
+        effects.extend(self.step(SchedulerInput::Served { resource, peer, ticket }));
+        effects
+    }
+
     fn told(&mut self, name: u8, news: News) -> Vec<Effect> {
         self.step(SchedulerInput::Announced { resource: RESOURCE, peer: peer(name), news })
     }
@@ -346,4 +361,95 @@ fn requests_of_a_peer_are_bounded_over_all_resources() {
         let effects = bench.step(asked);
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::Refuse { .. })));
     }
+}
+
+// Attack: four identities held all slots of a resource, and read 2 KiB a second, or cancelled what
+// they were sent and asked anew.
+#[test]
+fn slow_readers_keep_nobody_from_being_served() {
+    let calm = served_beside(Reader::Absent);
+    for slow in [Reader::Slow, Reader::Cancels] {
+        let beside = served_beside(slow);
+        assert!(beside * 10 >= calm * 8, "{beside} turns beside {slow:?} readers, {calm} without");
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Absent,
+    /// Takes 32 s for a piece.
+    Slow,
+    /// Cancels each turn after 0.4 s.
+    Cancels,
+}
+
+/// How many turns a peer that takes 10 ms for each has in a minute, beside four of another kind.
+fn served_beside(others: Reader) -> usize {
+    const HONEST: u8 = 5;
+    let mut bench = Bench::new(Bits::all(PIECES.into()));
+    let (mut tickets, mut turns, mut sent) = (0, 0, Vec::<(u64, u8, Ticket)>::new());
+    let first = if others == Reader::Absent { HONEST } else { 1 };
+    let mut asking: Vec<u8> = (first..=HONEST).flat_map(|name| [name; 2]).collect();
+    for name in first..=HONEST {
+        bench.join(Source::Peer(peer(name)), SourceRole::Peer);
+    }
+    while bench.now < 61_000 {
+        let mut effects = Vec::new();
+        if bench.swarm.deadline().is_some_and(|at| at.0 <= bench.now) {
+            effects = bench.step(SchedulerInput::Tick);
+        }
+        for name in std::mem::take(&mut asking) {
+            tickets += 1;
+            effects.extend(bench.asks(name, tickets));
+        }
+        let over: Vec<_> = sent.extract_if(.., |(due, ..)| *due <= bench.now).collect();
+        for (_, name, ticket) in over {
+            effects.extend(bench.ends(name, ticket, name != HONEST && others == Reader::Cancels));
+            turns += usize::from(name == HONEST);
+            asking.push(name);
+        }
+        for effect in effects {
+            let Effect::Serve { peer: to, ticket, .. } = effect else { continue };
+            let name = (1..=HONEST).find(|name| peer(*name) == to).expect("one of them");
+            let takes = match others {
+                _ if name == HONEST => 10,
+                Reader::Cancels => 400,
+                Reader::Slow | Reader::Absent => 32_000,
+            };
+            sent.push((bench.now + takes, name, ticket));
+        }
+        bench.now += 10;
+    }
+    turns
+}
+
+// Attack: who asks the origin again and again for all that nobody has yet kept it for itself.
+#[test]
+fn nobody_keeps_the_origins_pieces_from_the_others() {
+    let (resource, [hostile, honest]) = (RESOURCE, [1, 2]);
+    let mut bench = Bench::empty();
+    let layout = Layout::file(u64::from(PIECES) * 65_536).expect("of sane size");
+    let (have, upload_policy) = (Bits::all(PIECES.into()), UploadPolicy::Fair);
+    bench.step(SchedulerInput::Open { resource, layout, have, upload_policy, origin: true });
+    for name in [hostile, honest] {
+        bench.join(Source::Peer(peer(name)), SourceRole::Peer);
+    }
+    let pieces = u64::from(PIECES);
+    let mut got = std::collections::BTreeSet::new();
+    for round in 1..=10 {
+        bench.now += 1_000;
+        for ticket in round * pieces..(round + 1) * pieces {
+            let (peer, before) = (peer(hostile), Ticket(ticket - pieces));
+            bench.step(SchedulerInput::Unasked { resource, peer, ticket: before });
+            bench.asks(hostile, ticket);
+        }
+        for ticket in (0..pieces).filter(|piece| !got.contains(piece)).collect::<Vec<_>>() {
+            let effects = bench.asks(honest, ticket);
+            let refused = |effect: &Effect| matches!(effect, Effect::Refuse { .. });
+            if !effects.iter().any(refused) {
+                got.insert(ticket);
+            }
+        }
+    }
+    assert_eq!(got.len() as u64, pieces);
 }

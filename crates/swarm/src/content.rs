@@ -79,7 +79,6 @@ pub struct Content {
     store: Arc<ContentStore>,
     http: Arc<Http>,
     net: NetHandle,
-    quota: Option<u64>,
     organisation: Option<OrganisationId>,
     /// For who decodes a manifest that is not open.
     manifest_turn: Arc<tokio::sync::Mutex<()>>,
@@ -99,7 +98,7 @@ impl Content {
         let store = Arc::new(ContentStore::open(&config.dir, config.quota)?);
         let (event_to, events) = mpsc::channel(EVENTS_MAX);
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
-        let ContentConfig { me, organisation, upload_policy, rates, quota, .. } = config;
+        let ContentConfig { me, organisation, upload_policy, rates, .. } = config;
         let http = Arc::new(Http::new(config.credentials));
         let origins = Origins::new(http.clone(), config.origins, event_to.clone());
         let (handle, kept) = (net.clone(), store.clone());
@@ -108,7 +107,7 @@ impl Content {
         service.open_bytes_max = config.open_bytes_max;
         run_apart(service.run(links, events, waiting));
         let manifest_turn = Arc::default();
-        let content = Self { commands, store, http, net, quota, organisation, manifest_turn };
+        let content = Self { commands, store, http, net, organisation, manifest_turn };
         content.provide();
         Ok(content)
     }
@@ -215,7 +214,7 @@ impl Content {
         let bytes = self.tree_bytes(manifest).await?;
         check_size(link.size, bytes)?;
         if selection.path.is_none() && manifest.store.is_ours() {
-            self.store.admit(bytes, self.counts(id, selection))?;
+            self.store.admit(Some(id), bytes, self.counts(id, selection))?;
         }
         let gone = || FetchError::Store("its manifest is not here any more".into());
         let tree = self.opened(resource, true, yields).await?.ok_or_else(gone)?;
@@ -257,7 +256,10 @@ impl Content {
     ) -> Result<(), FetchError> {
         match lacking(opened, opened.layout.pieces_of(file, bytes)) {
             0 => Ok(()),
-            bytes => Ok(self.store.admit(bytes, self.counts(opened.id, &Selection::default()))?),
+            bytes => {
+                let kept = self.counts(opened.id, &Selection::default());
+                Ok(self.store.admit(Some(opened.id), bytes, kept)?)
+            }
         }
     }
 
@@ -285,6 +287,7 @@ impl Content {
         measure: Measure,
     ) -> Result<Arc<OpenStore>, FetchError> {
         let id = link.id;
+        self.store.set_apart(id, !measure.kept);
         let here = self.store.metadata(id);
         let allow = here.as_ref().map_or(&link.allow, |metadata| &metadata.allow);
         let other = !link.allow.is_open() && link.allow != *allow;
@@ -396,18 +399,6 @@ impl Content {
         self.store.remove(id)?;
         self.provide();
         Ok(())
-    }
-
-    /// Removes the least recently used resources, if more is kept than the quota.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub async fn collect(&self) -> Result<Vec<ContentId>, FetchError> {
-        let Some(quota) = self.quota else { return Ok(Vec::new()) };
-        let open = self.ask(|reply| ContentCommand::Open { reply }).await?;
-        let removed = self.store.collect(quota, |id| open.contains(&id))?;
-        self.provide();
-        Ok(removed)
     }
 
     /// The resources that are shared from their place, by path.

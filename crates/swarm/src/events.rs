@@ -1,11 +1,6 @@
 //! Events and commands of the service.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use trefoil_content::{
@@ -88,7 +83,11 @@ pub enum TaskEvent {
         opened: Arc<OpenStore>,
         error: io::Error,
     },
-    /// What came of a resource was removed, because there was no room, or could not be.
+    /// More is kept than the quota, unless these are removed.
+    Excess {
+        ids: Vec<ContentId>,
+    },
+    /// Resources were removed, because there was no room, or could not be.
     Freed {
         result: Result<(), StoreError>,
     },
@@ -96,6 +95,11 @@ pub enum TaskEvent {
     Damaged {
         opened: Arc<OpenStore>,
         part: Part,
+    },
+    /// What was to be served cannot be read.
+    Unreadable {
+        opened: Arc<OpenStore>,
+        why: String,
     },
     Served {
         resource: Resource,
@@ -156,8 +160,6 @@ pub enum ContentCommand {
     Progress { resource: Resource, reply: oneshot::Sender<Option<Progress>> },
     /// Nothing of it is fetched or served any more.
     Close { id: ContentId, reply: oneshot::Sender<()> },
-    /// The resources that are open.
-    Open { reply: oneshot::Sender<BTreeSet<ContentId>> },
     /// Announces this node's newest state snapshot to all peers.
     Announce(Announced),
     /// The snapshots that peers announced, and what each peer is.

@@ -95,7 +95,7 @@ impl Seeking {
         if size > most {
             return Err(FetchError::TooLong { id: *id, is: size, most });
         }
-        Ok(store.admit(self.measure.wanted.min(size), self.measure.kept)?)
+        Ok(store.admit(Some(*id), self.measure.wanted.min(size), self.measure.kept)?)
     }
 }
 

@@ -21,6 +21,7 @@ mod events;
 mod export;
 mod fetch;
 pub mod http;
+mod log_limit;
 mod message_rates;
 mod named_peers;
 mod origins;

@@ -222,7 +222,10 @@ impl PeerWriter {
                     // The service may have ended.
                     let _ = self.events.send(TaskEvent::Damaged { opened, part }).await;
                 }
-                error => tracing::warn!(%error, "cannot serve what was here"),
+                error => {
+                    let (opened, why) = (serving.opened.clone(), error.to_string());
+                    let _ = self.events.send(TaskEvent::Unreadable { opened, why }).await;
+                }
             }
             // An answer, not silence: the peer then asks another source at once, and not
             // only after it has stalled.

@@ -14,7 +14,7 @@ mod opening;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    io,
+    fmt, io,
     sync::Arc,
     time::Duration,
 };
@@ -30,7 +30,7 @@ use trefoil_content::{
     scheduler::{Rates, Resource, SchedulerInput, Source, Swarm, SwarmConfig, UploadPolicy},
 };
 use trefoil_os::clock::Clock;
-use trefoil_p2p::{ContentLink, NetHandle, RateLimiter};
+use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX, RateLimiter};
 use trefoil_types::{Offence, PeerId, Standing};
 
 pub use self::opening::OPEN_BYTES_MAX;
@@ -38,6 +38,7 @@ use crate::{
     error::FetchError,
     events::{Announced, ContentCommand, TaskEvent},
     fetch::Topic,
+    log_limit::LogLimit,
     origins::Origins,
     peer::PeerStreams,
     peer_backlog::AllBacklogs,
@@ -94,8 +95,14 @@ pub struct SwarmService {
     /// Bytes of memory for directories that are open.
     pub open_bytes_max: usize,
     event_to: mpsc::Sender<TaskEvent>,
+    /// Bytes came since it was last looked for what the quota has no room for.
+    grew: bool,
+    /// Whether that is being done.
+    collects: bool,
     /// Whether what came of a resource is being removed, since the disk is full.
     frees: bool,
+    /// Whose offences the log showed.
+    blamed: LogLimit<(PeerId, Offence)>,
     inputs: VecDeque<SchedulerInput>,
     // Carrying out an effect may cause an input (a peer cannot be sent to). The scheduler
     // must not be stepped while its effects are carried out, so such inputs wait.
@@ -130,7 +137,10 @@ impl SwarmService {
             closings: 0,
             open_bytes_max: OPEN_BYTES_MAX,
             event_to,
+            grew: false,
+            collects: false,
             frees: false,
+            blamed: LogLimit::default(),
             inputs: VecDeque::new(),
             stepping: false,
         }
@@ -252,18 +262,21 @@ impl SwarmService {
             }
             TaskEvent::Hashed { resource } => self.start_origins(resource),
             TaskEvent::Broken { opened, error } => self.on_disk_error(&opened, &error),
+            TaskEvent::Excess { ids } => self.on_excess(ids),
             TaskEvent::Freed { result } => {
-                self.frees = false;
+                (self.frees, self.collects) = (false, false);
+                self.net.provide(self.store.whole(PROVIDED_MAX));
                 if let Err(error) = result {
-                    tracing::error!(%error, "cannot remove what came of a resource");
+                    tracing::error!(%error, "cannot remove a resource");
                 }
             }
             TaskEvent::Damaged { opened, part } => {
                 let damage = opened.damage(vec![part.clone()]);
-                tracing::warn!(id = %opened.id, damage = %damage.words, "cannot serve what was here");
+                self.cannot_serve(opened.resource, &damage.words);
                 opened.note(Some(damage.words));
                 self.drop_damaged(&opened, &[part]);
             }
+            TaskEvent::Unreadable { opened, why } => self.cannot_serve(opened.resource, &why),
             TaskEvent::Served { resource, peer, ticket } => {
                 if let Some(topic) = self.topics.get_mut(&resource) {
                     topic.serve();
@@ -286,6 +299,7 @@ impl SwarmService {
     fn on_arrived(&mut self, resource: Resource, source: Source, bytes: u64) {
         if let Some(topic) = self.topics.get_mut(&resource) {
             topic.on_bytes(source, bytes);
+            self.grew = true;
             self.store.arrived(topic.id, bytes);
         }
         match source {
@@ -314,8 +328,20 @@ impl SwarmService {
         self.topics.get(&resource).is_some_and(|topic| topic.peers.contains_key(&peer))
     }
 
+    /// Notes why peers do not get what was here.
+    fn cannot_serve(&self, resource: Resource, why: &dyn fmt::Display) {
+        if self.store.complaints.shows(resource, Instant::now().into_std()) {
+            let id = self.store.id(resource);
+            let id = id.map_or_else(|| "gone".into(), |id| id.to_string());
+            tracing::warn!(id, %why, "cannot serve what was here");
+        }
+    }
+
     fn blame(&mut self, peer: PeerId, offence: Offence) {
-        tracing::warn!(%peer, ?offence, "a peer misbehaved in the swarm");
+        // A validator is not banned for all that it does.
+        if self.blamed.shows((peer, offence), Instant::now().into_std()) {
+            tracing::warn!(%peer, ?offence, "a peer misbehaved in the swarm");
+        }
         self.net.blame(peer, offence);
     }
 
@@ -365,12 +391,47 @@ impl SwarmService {
             self.close_all(goes, &FetchError::NoRoom(why));
             tracing::error!(id = %goes, "what came of it is removed: there is no room");
             self.frees = true;
-            let (store, events) = (self.store.clone(), self.event_to.clone());
-            task::spawn_blocking(move || {
-                let result = store.remove(goes);
-                // The service may have ended.
-                let _ = events.blocking_send(TaskEvent::Freed { result });
-            });
+            self.free(vec![goes]);
+        }
+    }
+
+    fn free(&mut self, ids: Vec<ContentId>) {
+        let (store, events) = (self.store.clone(), self.event_to.clone());
+        task::spawn_blocking(move || {
+            // The operator may have removed some.
+            let mut here = ids.into_iter().filter(|id| store.metadata(*id).is_some());
+            let result = here.try_for_each(|id| store.remove(id));
+            // The service may have ended.
+            let _ = events.blocking_send(TaskEvent::Freed { result });
+        });
+    }
+
+    /// Looks for what the quota has no room for, if anything came since this was last done.
+    fn look_for_excess(&mut self) {
+        if self.store.quota.is_none() || self.collects || !std::mem::take(&mut self.grew) {
+            return;
+        }
+        self.collects = true;
+        // What is being fetched cannot go before that has ended.
+        self.grew = self.topics.values().any(Topic::seeks);
+        let (store, events) = (self.store.clone(), self.event_to.clone());
+        task::spawn_blocking(move || {
+            let ids = store.excess();
+            // The service may have ended.
+            let _ = events.blocking_send(TaskEvent::Excess { ids });
+        });
+    }
+
+    fn on_excess(&mut self, mut ids: Vec<ContentId>) {
+        // The user may want it since.
+        ids.retain(|id| !self.store.is_awaited(*id));
+        for id in &ids {
+            tracing::info!(%id, "removed: more is kept than `content.quota_mib`");
+            self.close_all(*id, &FetchError::Removed);
+        }
+        match ids.is_empty() {
+            true => self.collects = false,
+            false => self.free(ids),
         }
     }
 
@@ -425,5 +486,6 @@ impl SwarmService {
                 });
             }
         }
+        self.look_for_excess();
     }
 }

@@ -56,7 +56,7 @@ pub use self::{
     open_store::{CHUNK, OpenStore},
     resource_index::resources,
 };
-use crate::shared_tree::SharedTree;
+use crate::{log_limit::LogLimit, shared_tree::SharedTree};
 
 // Each note is a write with a sync, and the gateway asks for a resource at each MiB that it
 // reads. The order in which resources are removed is exact to a minute.
@@ -74,11 +74,13 @@ const GONE: &str = "gone-";
 pub struct ContentStore {
     dir: PathBuf,
     /// Bytes that may be kept, without pinned resources; `None`: no limit.
-    quota: Option<u64>,
+    pub quota: Option<u64>,
     pub space: Arc<DiskSpace>,
     pub directories: OpenDirectories,
     state: Mutex<ResourceIndex>,
     promises: Promises,
+    /// Which resources the log said of that they cannot be read.
+    pub complaints: LogLimit<Resource>,
 }
 
 /// What lies in the directory and is no resource of this node.
@@ -153,7 +155,8 @@ impl ContentStore {
         let space = Arc::new(DiskSpace::below(dir, dir.parent().unwrap_or(dir)));
         let (state, promises) = (Mutex::new(state), Promises::default());
         let directories = OpenDirectories::default();
-        Ok((Self { dir: dir.into(), quota, space, directories, state, promises }, all))
+        let complaints = LogLimit::default();
+        Ok((Self { dir: dir.into(), quota, space, directories, state, promises, complaints }, all))
     }
 
     fn lock(&self) -> MutexGuard<'_, ResourceIndex> {
@@ -194,6 +197,10 @@ impl ContentStore {
     /// Whether a resource is whole here, whoever may have it.
     pub fn is_whole(&self, id: ContentId) -> bool {
         self.lock().metadata.get(&id).is_some_and(|metadata| metadata.whole)
+    }
+
+    pub fn id(&self, resource: Resource) -> Option<ContentId> {
+        self.lock().ids.get(&resource).copied()
     }
 
     /// Whether a resource is here, and its list is one of those that are admitted.
@@ -247,8 +254,7 @@ impl ContentStore {
         resource: Resource,
         begin: bool,
     ) -> Result<Option<OpenStore>, StoreError> {
-        let id = self.lock().ids.get(&resource).copied();
-        let Some(id) = id else { return Ok(None) };
+        let Some(id) = self.id(resource) else { return Ok(None) };
         let Some(metadata) = self.metadata(id) else { return Ok(None) };
         if resource == Resource::hashes(id.root).among(&metadata.allow) {
             let kept = metadata.whole || self.place(id).join(HASHES_MAP).exists();
@@ -373,9 +379,20 @@ impl ContentStore {
         })
     }
 
+    // A quota smaller than a file of a state snapshot would remove it before it is moved out.
+    /// Notes whether the quota does not count a resource, since it is not kept here.
+    pub fn set_apart(&self, id: ContentId, apart: bool) {
+        let mut state = self.lock();
+        match apart {
+            true => state.apart.insert(id),
+            false => state.apart.remove(&id),
+        };
+    }
+
     /// Removes the kept bytes of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), StoreError> {
         let mut state = self.lock();
+        state.apart.remove(&id);
         if !state.forget(id) {
             return Err(StoreError::NotHere(id));
         }

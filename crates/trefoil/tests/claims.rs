@@ -262,8 +262,33 @@ async fn more_than_the_quota_is_refused_and_a_part_of_it_is_not() {
     assert!(error.contains("content.quota_mib"), "{error}");
     assert_eq!(look(&node, id).await.0, StatusCode::INSUFFICIENT_STORAGE);
     // And what is not here drives out nothing.
-    node.content.collect().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(node.content.list().len(), 1);
+}
+
+/// Each fits, and their stores are open.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_gateway_fetches_stays_within_the_quota() {
+    let dir = tempdir().unwrap();
+    let origin = Node::start(1, dir.path(), PUBLIC, &[], |_| {}).await;
+    let node =
+        Node::start(2, dir.path(), PUBLIC, &[origin.at], |config| config.quota = Some(1 << 20))
+            .await;
+    let mut ids = Vec::new();
+    for n in 1..=3 {
+        let path = dir.path().join(n.to_string() + ".bin");
+        fs::write(&path, &sample(700_000 + n)[n..]).unwrap();
+        ids.push(put(&origin, &path).await);
+        let (status, body) = look(&node, ids[n - 1]).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+    let one = async {
+        while node.content.list().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, one).await.expect("the others go");
+    assert_eq!(look(&node, ids[0]).await.0, StatusCode::OK, "it is fetched again");
 }
 
 /// The list is here and right; its sizes are not.

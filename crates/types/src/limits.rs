@@ -67,6 +67,11 @@ pub const CATCH_UP_TXS_MAX: usize = BLOCK_TXS_MAX;
 /// can hold, and those of one block beyond them.
 pub const CATCH_UP_TXS_READ_MAX: usize = CATCH_UP_BYTES_MAX / 64 + BLOCK_TXS_MAX;
 
+// No honest message unpacks to more, be it full of authorisations (EIP-7702), which take ten times
+// their bytes.
+/// What a message may take in memory beyond its bytes when it is decoded.
+pub const UNPACKED_BYTES_MAX: usize = 10 * MESSAGE_BYTES_MAX;
+
 // Each block carries a certificate with a signature of each validator, about 100 bytes (ADR
 // 3), and each node verifies all of them at about 32 µs: 13 KB and 4 ms for a set of 128.
 /// The most validators in a set.

@@ -6,7 +6,7 @@ use trefoil_crypto::B256;
 
 use crate::{
     Attached, CertifiedBlock, Evidence, Header, Height, PolkaCertificate, Proposal,
-    RoundCertificate, Vote, limits,
+    RoundCertificate, Vote,
     message_lists::{self, ListError},
     message_rule::{self as rules, MessageRule},
 };
@@ -223,10 +223,6 @@ impl Message {
         self.body().encode(&mut out);
         out
     }
-
-    /// The most of [`Self::unpacked_bytes`]: what unpacks to more is not decoded, and no honest
-    /// message does, be it full of authorisations (EIP-7702).
-    pub const UNPACKED_BYTES_MAX: usize = 10 * limits::MESSAGE_BYTES_MAX;
 
     /// What the message of these bytes takes in memory beyond as many bytes, when it is decoded:
     /// many short transactions take more than they have. 0 for what is no message.

@@ -5,7 +5,7 @@
 
 use alloy_rlp::Header;
 
-use crate::{Message, limits, message_rule as rules};
+use crate::{limits, message_rule as rules};
 
 // Nine fields of a byte or more: the shortest kind, as Ethereum had it at first.
 /// The shortest that a transaction can be, bytes, without the header of its list.
@@ -84,7 +84,7 @@ pub(crate) fn check(kind: u8, body: &[u8]) -> Result<usize, ListError> {
         fields.attached()?;
     } else if kind == rules::BLOCKS.kind {
         let unpacked = message.blocks()?;
-        if unpacked > Message::UNPACKED_BYTES_MAX {
+        if unpacked > limits::UNPACKED_BYTES_MAX {
             return Err(ListError::TooMany(limits::CATCH_UP_TXS_READ_MAX));
         }
         return Ok(unpacked);

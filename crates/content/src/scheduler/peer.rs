@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use trefoil_types::Time;
+use trefoil_types::{Millis, Time};
 
 use super::{Source, SourceRole, Ticket, window::Window};
 use crate::Bits;
@@ -16,10 +16,15 @@ pub(crate) const ASKED_MAX: usize = 1_024;
 
 // Attack: a peer queues as many at each of hundreds of resources. A newcomer fetches eight files
 // at a time.
-/// The most requests of one peer that wait here, of all resources together, about: it is looked at
+/// The most requests of one peer that are here, of all resources together, about: it is looked at
 /// with each 16th request of a resource, since counting takes time.
 pub(crate) const ASKED_IN_ALL_MAX: usize = 8 * ASKED_MAX;
 pub(crate) const ASKED_STEP: usize = 16;
+
+// Attack: four identities that read 2 KiB a second, or cancel what they are sent and ask anew, held
+// all slots of a resource, and nobody else was served.
+/// A peer that had a slow turn holds no slot before it had so many quick ones: a MiB at least.
+pub(crate) const QUICK_TURNS: u32 = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerState {
@@ -44,6 +49,11 @@ pub(crate) struct PeerState {
     pub serving: Vec<Ticket>,
     /// The turn in which it was last served.
     pub turn: u64,
+    /// When that turn began, and how long it is a quick one.
+    pub turn_at: Time,
+    pub quick_for: Millis,
+    /// Quick turns that it owes before it holds a slot again.
+    pub owes_turns: u32,
     /// Bytes that came from it; faded at each choking round.
     pub given: u64,
     pub ever_gave: bool,
@@ -69,7 +79,8 @@ pub(crate) struct UploadRequest {
 /// A piece that one peer had from us before any other peer had it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
-    pub to: Source,
+    /// `None`: it did not want it after all.
+    pub to: Option<Source>,
     pub at: Time,
     /// It has since appeared at another peer.
     pub spread: bool,
@@ -99,6 +110,15 @@ impl PeerState {
     pub fn has_room(&self, now: Time) -> bool {
         let room = self.open < self.window.bytes && self.asks < ASKED_MAX;
         !self.chokes_us && self.resting_until <= now && room
+    }
+
+    pub fn holds_slot(&self) -> bool {
+        !self.serving.is_empty() && self.owes_turns == 0
+    }
+
+    /// Its requests that wait or are being served.
+    pub fn requests(&self) -> usize {
+        self.asked.len() + self.serving.len()
     }
 
     /// How full its window is, in thousandths.

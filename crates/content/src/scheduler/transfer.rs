@@ -64,8 +64,8 @@ pub(crate) struct Transfer {
     pub choose_at: Time,
     pub choosings: u64,
     pub turns: u64,
-    /// Peers that are being served.
-    pub serving: usize,
+    /// When the last turn ended.
+    pub turn_end: Time,
     /// Which peer was first given a piece that no other peer had.
     pub given: BTreeMap<u32, Given>,
     /// When a peer last gave anything.
@@ -125,7 +125,7 @@ impl Transfer {
             choose_at: Time(0),
             choosings: 0,
             turns: 0,
-            serving: 0,
+            turn_end: Time(0),
             given: BTreeMap::new(),
             fed_at: Time(0),
             lacked_at: Time(0),
@@ -171,7 +171,7 @@ impl Transfer {
             }
             SchedulerInput::Unasked { peer, ticket, .. } => self.on_cancel(peer, ticket),
             SchedulerInput::Served { peer, ticket, .. } => {
-                self.served(peer, ticket);
+                self.served(now, peer, ticket);
                 return Some(Source::Peer(peer));
             }
             SchedulerInput::Tick
@@ -210,7 +210,7 @@ impl Transfer {
         let up = common.up.opens();
         let down = common.down.opens().filter(|_| !self.done);
         let up = up.filter(|_| self.peers.values().any(|peer| !peer.asked.is_empty()));
-        [self.announce_at, look, choose, up, down].into_iter().flatten().min()
+        [self.announce_at, look, choose, up, down, self.slot_free_at()].into_iter().flatten().min()
     }
 
     /// Cancels all requests, and refuses those of peers.
@@ -295,16 +295,13 @@ impl Transfer {
 
     pub fn left(&mut self, now: Time, source: Source) {
         let Some(peer) = self.peers.remove(&source) else { return };
-        if !peer.serving.is_empty() {
-            self.serving -= 1;
-        }
         if !peer.is_origin() {
             for piece in peer.have.iter() {
                 self.rarity.lose(piece);
             }
         }
         self.drop_claims(|holder, _| holder == source);
-        self.given.retain(|_, given| given.to != source);
+        self.given.retain(|_, given| given.to != Some(source));
         for id in self.open_requests(|request| request.source == source) {
             self.end_request(now, id);
         }

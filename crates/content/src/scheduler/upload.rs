@@ -4,13 +4,22 @@ use trefoil_types::{Millis, Offence, PeerId, Time};
 
 use super::{
     Common, Effect, RejectReason, Source, Ticket,
-    peer::{ASKED_MAX, Given, UploadRequest},
+    peer::{ASKED_MAX, Given, PeerState, QUICK_TURNS, UploadRequest},
     transfer::Transfer,
 };
 
-/// The most peers that are served at once: enough that one slow receiver does not leave the
-/// uplink idle.
-const SERVING_MAX: usize = 4;
+/// The most peers that are served at once of those that take what they are sent: enough that one
+/// slow receiver does not leave the uplink idle. Those that do not are served beside them, a turn
+/// each.
+const SLOTS: usize = 4;
+
+// While other turns end, this node's own uplink may be what is slow.
+/// A turn is slow if none ends for this time, and the time of its bytes at this rate,
+const QUICK: Millis = Millis(500);
+const QUICK_BYTES_S: u64 = 1 << 20;
+
+/// or if so many others begin meanwhile.
+const TURNS_BESIDE: u64 = 4 * SLOTS as u64;
 
 // Without it, two nodes that ask the origin for one piece at the same time cost it two
 // copies (ADR 15: the first to ask has it). After 3 s the first taker is slow or gone, or
@@ -18,6 +27,10 @@ const SERVING_MAX: usize = 4;
 /// How long the origin waits for a given piece to appear at others, before it gives it to
 /// another peer.
 const SPREADS: Millis = Millis(3_000);
+
+// Attack: who asks again before that time is over, or two in turn, kept all pieces for ever.
+/// After it was first given, a piece is given to one peer alone again only after so long.
+const GIVEN_AGAIN: Millis = Millis(2 * SPREADS.0);
 
 impl Transfer {
     pub(super) fn on_request(
@@ -46,7 +59,9 @@ impl Transfer {
             RejectReason::Given
         } else {
             if self.origin || self.rarity.count(asked.piece.into()) == 0 {
-                let given = Given { to: source, at: now, spread: false };
+                let at = self.given.get(&asked.piece).map(|given| given.at);
+                let at = at.filter(|at| now.since(*at) < GIVEN_AGAIN).unwrap_or(now);
+                let given = Given { to: Some(source), at, spread: false };
                 self.given.insert(asked.piece, given);
             }
             return peer.asked.push_back(asked);
@@ -59,39 +74,80 @@ impl Transfer {
     /// on.
     fn was_given(&self, now: Time, piece: u32, source: Source) -> bool {
         let Some(given) = self.given.get(&piece) else { return false };
-        self.origin && given.to != source && now.since(given.at) < SPREADS
+        let other = given.to.is_some_and(|to| to != source);
+        self.origin && other && now.since(given.at) < SPREADS
     }
 
     pub(super) fn on_cancel(&mut self, from: PeerId, ticket: Ticket) {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
+        // Of several that are slow here each may cancel what another source gives sooner.
+        if peer.serving.contains(&ticket) && self.turn_end <= peer.turn_at {
+            peer.owes_turns = QUICK_TURNS;
+        }
         let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
         // The piece was given to nobody after all: the next peer must not be refused because
         // of it.
         if let Some(asked) = peer.asked.remove(at)
-            && self.given.get(&asked.piece).is_some_and(|given| given.to == source)
+            && let Some(given) = self.given.get_mut(&asked.piece)
+            && given.to == Some(source)
         {
-            self.given.remove(&asked.piece);
+            given.to = None;
         }
     }
 
-    pub(super) fn served(&mut self, from: PeerId, ticket: Ticket) {
+    pub(super) fn served(&mut self, now: Time, from: PeerId, ticket: Ticket) {
         let Some(peer) = self.peers.get_mut(&Source::Peer(from)) else { return };
         let Some(at) = peer.serving.iter().position(|other| *other == ticket) else { return };
         peer.serving.swap_remove(at);
         if peer.serving.is_empty() {
-            self.serving -= 1;
+            let quick = now <= peer.turn_at + peer.quick_for;
+            match peer.owes_turns {
+                0 => self.turn_end = now,
+                owes if quick => peer.owes_turns = owes - 1,
+                _ => peer.owes_turns = QUICK_TURNS,
+            }
         }
     }
 
+    /// Takes the slots from peers whose turns are slow.
+    fn free_slots(&mut self, now: Time) {
+        let (turns, end) = (self.turns, self.turn_end);
+        for peer in self.peers.values_mut().filter(|peer| peer.holds_slot()) {
+            let until = peer.turn_at.max(end) + peer.quick_for;
+            if now > until || turns - peer.turn > TURNS_BESIDE {
+                peer.owes_turns = QUICK_TURNS;
+            }
+        }
+    }
+
+    fn has_slot(&self) -> bool {
+        self.peers.values().filter(|peer| peer.holds_slot()).count() < SLOTS
+    }
+
+    /// When a slot is free, if no turn ends.
+    pub(super) fn slot_free_at(&self) -> Option<Time> {
+        self.waiting().next()?;
+        let holders = self.peers.values().filter(|peer| peer.holds_slot());
+        let until = holders.map(|peer| peer.turn_at.max(self.turn_end) + peer.quick_for);
+        until.min().map(|until| until + Millis(1))
+    }
+
+    /// Peers that can be served.
+    fn waiting(&self) -> impl Iterator<Item = (&Source, &PeerState)> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty())
+    }
+
     pub(super) fn serve(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
-        while self.serving < SERVING_MAX {
-            let waiting = self.peers.iter().filter(|(_, peer)| {
-                !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty()
-            });
+        self.free_slots(now);
+        while self.has_slot() {
             // The peer that was served longest ago. Asking for more buys no more: a turn is
             // a piece, however many requests wait.
-            let Some((source, _)) = waiting.min_by_key(|(_, peer)| peer.turn) else { return };
+            let Some((source, _)) = self.waiting().min_by_key(|(_, peer)| peer.turn) else {
+                return;
+            };
             if !self.serve_turn(now, *source, common, effects) {
                 return;
             }
@@ -130,20 +186,18 @@ impl Transfer {
             return false;
         }
         self.turns += 1;
+        (peer.turn_at, peer.quick_for) = (now, Millis(QUICK.0 + turn * 1_000 / QUICK_BYTES_S));
         peer.turn = self.turns;
         peer.taken += turn;
-        self.serving += 1;
         true
     }
 
     /// A peer has this piece now: the peer that had it first from us passed it on.
     pub(super) fn note_spread(&mut self, piece: u32, source: Source) {
         let Some(given) = self.given.get_mut(&piece) else { return };
-        if given.to == source || given.spread {
-            return;
-        }
+        let Some(to) = given.to.filter(|to| *to != source && !given.spread) else { return };
         given.spread = true;
-        if let Some(peer) = self.peers.get_mut(&given.to) {
+        if let Some(peer) = self.peers.get_mut(&to) {
             peer.spread += 1;
         }
     }

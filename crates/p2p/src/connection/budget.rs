@@ -28,8 +28,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trefoil_types::{
-    Message,
-    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, VALIDATORS_MAX},
+    limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, UNPACKED_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
     message_rule::{PROPOSAL, VAIN_SIGNATURES},
 };
@@ -115,7 +114,7 @@ const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2])
 // or 512 in a block; or of authorisations (EIP-7702), which take ten times their bytes.
 /// What the messages of all peers of one kind take beyond their bytes when they are decoded: as much
 /// as one of the largest.
-const UNPACKED: usize = Message::UNPACKED_BYTES_MAX;
+const UNPACKED: usize = UNPACKED_BYTES_MAX;
 
 /// Connections, ends and refusals of one kind of peers that the node has not been told of.
 // A node that reads nothing is told no more, and takes no more connections.

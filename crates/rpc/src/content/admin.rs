@@ -213,7 +213,6 @@ impl AdminApi {
             }
             .map_err(failed)?;
             let progress = content.progress(id).await.map_err(failed)?;
-            content.collect().await.map_err(failed)?;
             Ok(JobOutcome { link: link_of(&content, id), output, progress })
         };
         self.start(Some(id), Arc::default(), Arc::default(), work)

@@ -4,7 +4,13 @@
 //! found when the bytes are read. Bytes that the node keeps are then fetched again from peers
 //! and origins; a user's own file is reported and left as it is.
 
-use std::{ops::Range, path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 use trefoil_content::{Link, Manifest, proof::ProofError};
@@ -154,7 +160,9 @@ impl Content {
             // It is as it was again, or another reader has found it and it is on its way.
             return self.fetch(opened, seen, &selection).await;
         }
-        tracing::error!(%id, damage = %damage.words, "what is here has changed on disk");
+        if self.store.complaints.shows(opened.resource, Instant::now()) {
+            tracing::error!(%id, damage = %damage.words, "what is here has changed on disk");
+        }
         if !opened.store.is_ours() {
             return Err(FetchError::Changed { id, what: damage.words });
         }

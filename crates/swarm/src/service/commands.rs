@@ -31,9 +31,6 @@ impl SwarmService {
                 self.close_all(id, &FetchError::Removed);
                 let _ = reply.send(());
             }
-            ContentCommand::Open { reply } => {
-                let _ = reply.send(self.topics.values().map(|topic| topic.id).collect());
-            }
             ContentCommand::Announce(announced) => {
                 self.announced = Some(announced);
                 for peer in self.peers.keys().copied().collect::<Vec<_>>() {

@@ -166,7 +166,7 @@ impl SwarmService {
             // Without room for it the peer waits until it is open for somebody else.
             Ok(Some(opened)) => drop(self.keep_open(opened, true)),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "cannot share what was here"),
+            Err(error) => self.cannot_serve(resource, &error),
         }
         if is_connected {
             self.answer_find(peer, resource);
@@ -257,7 +257,7 @@ impl SwarmService {
                 self.join(peer, resource, SourceRole::Peer);
                 self.send_origins(resource, Some(peer));
             }
-            Err(error) => tracing::warn!(%error, "cannot offer what was here"),
+            Err(error) => self.cannot_serve(resource, &error),
         }
     }
 

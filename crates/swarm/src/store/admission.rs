@@ -54,11 +54,10 @@ impl Drop for Reservation {
 }
 
 impl ContentStore {
-    /// Checks that there is room for bytes that are still to come. `kept`: they count for the
-    /// quota too.
-    pub fn admit(&self, bytes: u64, kept: bool) -> Result<(), StoreError> {
-        let promised = self.promises.lock().values().map(|promise| promise.left).sum();
-        self.check_room(bytes, promised, kept)
+    /// Checks that there is room for bytes that are still to come, of which others may wait for the
+    /// same ones if they are of a resource. `kept`: they count for the quota too.
+    pub fn admit(&self, id: Option<ContentId>, bytes: u64, kept: bool) -> Result<(), StoreError> {
+        self.check_room(id, bytes, 0, kept, &self.promises.lock())
     }
 
     /// As [`ContentStore::admit`], and keeps the room for a fetch of a resource of which `all`
@@ -71,16 +70,19 @@ impl ContentStore {
         kept: bool,
     ) -> Result<Reservation, StoreError> {
         let mut promises = self.promises.lock();
-        let others = promises.iter().filter(|(of, _)| **of != id);
-        let others: u64 = others.map(|(_, promise)| promise.left).sum();
         // Two fetches may be of the same bytes.
         let own = promises.get(&id).map_or(0, |promise| promise.left);
         let left = own.saturating_add(bytes).min(all.max(own));
-        self.check_room(bytes, others.saturating_add(left - bytes.min(left)), kept)?;
+        self.check_room(Some(id), bytes, left - bytes.min(left), kept, &promises)?;
         let promise = promises.entry(id).or_default();
         promise.left = left;
         promise.fetches += 1;
         Ok(Reservation { store: self.clone(), id })
+    }
+
+    /// Whether a fetch of it is under way.
+    pub fn is_awaited(&self, id: ContentId) -> bool {
+        self.promises.lock().contains_key(&id)
     }
 
     /// So many bytes that were promised room have come.
@@ -90,10 +92,24 @@ impl ContentStore {
         }
     }
 
-    fn check_room(&self, bytes: u64, promised: u64, kept: bool) -> Result<(), StoreError> {
-        if let Some(quota) = self.quota.filter(|quota| kept && bytes > *quota) {
-            return Err(StoreError::Quota { bytes, quota });
+    /// `more`: bytes of the same resource that others wait for.
+    fn check_room(
+        &self,
+        id: Option<ContentId>,
+        bytes: u64,
+        more: u64,
+        kept: bool,
+        promises: &BTreeMap<ContentId, Promise>,
+    ) -> Result<(), StoreError> {
+        let others = || promises.iter().filter(|(of, _)| Some(**of) != id);
+        // Of one resource, readers and what fetches ahead of them wait for the same bytes.
+        if let Some(quota) = self.quota.filter(|_| kept) {
+            let used = others().map(|(of, promise)| self.in_use(*of, promise.left)).sum::<u64>();
+            if bytes.saturating_add(used) > quota {
+                return Err(StoreError::Quota { bytes, used, quota });
+            }
         }
+        let promised = others().map(|(_, promise)| promise.left).sum::<u64>().saturating_add(more);
         let free = self.space.look().map_err(failed("read", &self.dir))?.saturating_sub(promised);
         match bytes.saturating_add(proof::hashes_bytes(bytes)) <= free {
             true => Ok(()),
@@ -101,11 +117,22 @@ impl ContentStore {
         }
     }
 
+    /// What a resource that is being fetched takes of the quota, when `left` more bytes have come.
+    fn in_use(&self, id: ContentId, left: u64) -> u64 {
+        let metadata = self.metadata(id).filter(|metadata| self.counts(id, metadata));
+        metadata.map_or(0, |metadata| self.kept(id, &metadata).saturating_add(left))
+    }
+
+    /// Whether the bytes of a resource count for the quota.
+    fn counts(&self, id: ContentId, metadata: &Metadata) -> bool {
+        metadata.shared.is_none() && !metadata.pinned && !self.lock().apart.contains(&id)
+    }
+
     /// Bytes that a resource takes on disk and that count for the quota. A part that is
     /// here counts by its own bytes, not by the size that is claimed for the whole: that
     /// would drive out all other resources.
-    pub(super) fn kept(&self, id: ContentId, metadata: &Metadata) -> u64 {
-        if metadata.shared.is_some() || metadata.pinned {
+    fn kept(&self, id: ContentId, metadata: &Metadata) -> u64 {
+        if !self.counts(id, metadata) {
             return 0;
         }
         let place = self.place(id);
@@ -117,32 +144,24 @@ impl ContentStore {
         taken("data", metadata.size).saturating_add(taken("tree.data", tree))
     }
 
-    /// Removes the least recently used resources, until no more than `quota` bytes are
-    /// kept; pinned and `busy` ones stay.
-    pub fn collect(
-        &self,
-        quota: u64,
-        busy: impl Fn(ContentId) -> bool,
-    ) -> Result<Vec<ContentId>, StoreError> {
-        let (mut left, mut candidates) = (0_u64, Vec::new());
-        for (id, metadata) in &self.lock().metadata {
-            let bytes = self.kept(*id, metadata);
-            left = left.saturating_add(bytes);
-            if !metadata.pinned && !busy(*id) {
-                candidates.push((metadata.used_s, bytes, *id));
-            }
-        }
-        candidates.sort_unstable();
-        let mut removed = Vec::new();
-        for (_, bytes, id) in candidates {
-            if left <= quota {
-                break;
-            }
-            self.remove(id)?;
-            left = left.saturating_sub(bytes);
-            removed.push(id);
-        }
-        Ok(removed)
+    // Attack: one resource of the quota's size after the other, through the gateway, stayed all.
+    /// The least recently used resources, without which no more than the quota is kept; what is
+    /// pinned or being fetched stays.
+    pub fn excess(&self) -> Vec<ContentId> {
+        let Some(quota) = self.quota else { return Vec::new() };
+        let all = self.lock().metadata.clone();
+        let kept =
+            all.iter().map(|(id, metadata)| (metadata.used_s, self.kept(*id, metadata), *id));
+        let mut kept: Vec<_> = kept.filter(|(_, bytes, _)| *bytes > 0).collect();
+        kept.sort_unstable();
+        let mut left: u64 = kept.iter().map(|(_, bytes, _)| *bytes).sum();
+        let promises = self.promises.lock();
+        kept.retain(|(_, bytes, id)| {
+            let goes = left > quota && !promises.contains_key(id);
+            left -= if goes { *bytes } else { 0 };
+            goes
+        });
+        kept.into_iter().map(|(_, _, id)| id).collect()
     }
 }
 

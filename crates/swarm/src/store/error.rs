@@ -36,9 +36,9 @@ pub enum StoreError {
     #[error("{0} is not whole here yet; get it first")]
     NotWhole(ContentId),
     #[error(
-        "{bytes} bytes are more than this node keeps: {quota}; raise `content.quota_mib`, or get a part with --range or --path"
+        "{bytes} bytes, and {used} of what is being fetched, are more than this node keeps: {quota}; raise `content.quota_mib`, or get a part with --range or --path"
     )]
-    Quota { bytes: u64, quota: u64 },
+    Quota { bytes: u64, used: u64, quota: u64 },
     #[error(
         "{bytes} bytes are more than is free at {dir}, besides what is kept for the journal and for other fetches: {free}; free some space on that disk (`trefoil rm`), or get a part with --range or --path"
     )]

@@ -32,7 +32,7 @@ impl ContentStore {
         let staging = self.staging()?;
         let name = options.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
         let (id, size, tree_bytes) = if meta.is_file() {
-            self.admit(proof::hashes_bytes(meta.len()), false)?;
+            self.admit(None, proof::hashes_bytes(meta.len()), false)?;
             let hashes = own(&self.space, staging.path(), "hashes")?;
             let root = hash_file(&path, meta.len(), &*hashes, 0, read)?;
             let kind = if options.sealed { ResourceKind::Sealed } else { ResourceKind::File };

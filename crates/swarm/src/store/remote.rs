@@ -30,7 +30,7 @@ impl ContentStore {
         data: impl Read,
         read: &AtomicU64,
     ) -> Result<ContentId, StoreError> {
-        self.admit(proof::hashes_bytes(size), false)?;
+        self.admit(None, proof::hashes_bytes(size), false)?;
         let staging = self.staging()?;
         let root = hash_remote(&self.space, staging.path(), origin, size, Counted(data, read))?;
         let id = ContentId { kind: ResourceKind::File, root };

@@ -14,6 +14,8 @@ pub(super) struct ResourceIndex {
     pub ids: BTreeMap<Resource, ContentId>,
     /// Those that are whole and for everyone.
     pub open: BTreeSet<ContentId>,
+    /// Those that the quota does not count until this node ends, or its user wants them.
+    pub apart: BTreeSet<ContentId>,
 }
 
 impl ResourceIndex {

@@ -42,7 +42,7 @@ fn what_came_of_a_resource_is_removed_unless_it_is_whole_or_pinned() {
 #[test]
 fn what_is_pinned_or_busy_is_not_removed_to_make_room() {
     let dir = tempfile::tempdir().unwrap();
-    let store = ContentStore::open(dir.path(), None).unwrap();
+    let store = Arc::new(ContentStore::open(dir.path(), Some(0)).unwrap());
     let [pinned, other] = [file([1; 32]), file([2; 32])];
     for id in [pinned, other] {
         store.begin(&id.into(), 100_000, |_| Ok(())).map(drop).unwrap();
@@ -50,9 +50,43 @@ fn what_is_pinned_or_busy_is_not_removed_to_make_room() {
         fs::write(dir.path().join(id.to_string()).join("data"), vec![7; 100_000]).unwrap();
     }
     store.pin(pinned, true).unwrap();
-    assert_eq!(store.collect(0, |id| id == other).unwrap(), []);
-    assert_eq!(store.collect(0, |_| false).unwrap(), [other]);
-    assert!(store.metadata(pinned).is_some());
+    let fetch = store.reserve(other, 1, 100_000, false).unwrap();
+    assert_eq!(store.excess(), []);
+    drop(fetch);
+    store.set_apart(other, true);
+    assert_eq!(store.excess(), [], "a file of a state snapshot");
+    store.set_apart(other, false);
+    assert_eq!(store.excess(), [other]);
+}
+
+/// Each is smaller than the quota.
+#[test]
+fn fetches_that_fit_alone_do_not_exceed_the_quota_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(ContentStore::open(dir.path(), Some(200_000)).unwrap());
+    let ids: [_; 3] = [1, 2, 3].map(|n| file([n; 32]));
+    let begin = |(n, id): (u64, ContentId)| {
+        store.begin(&id.into(), 100_000, |_| Ok(())).map(drop).unwrap();
+        store.change(id, |metadata| metadata.used_s = n).unwrap();
+    };
+    (0..).zip(ids).for_each(begin);
+    let reserve = |id| store.reserve(id, 100_000, 100_000, true);
+    let fetches = [reserve(ids[0]).unwrap(), reserve(ids[1]).unwrap()];
+    let over = |result: Result<_, StoreError>| matches!(result, Err(StoreError::Quota { .. }));
+    assert!(over(reserve(ids[2]).map(drop)) && over(store.admit(Some(ids[2]), 100_000, true)));
+    store.admit(Some(ids[1]), 100_000, true).expect("the same bytes");
+    store.admit(Some(ids[2]), 100_000, false).expect("it is pinned");
+    for id in &ids[..2] {
+        fs::write(dir.path().join(id.to_string()).join("data"), vec![7; 100_000]).unwrap();
+        store.arrived(*id, 100_000);
+    }
+    assert!(over(reserve(ids[2]).map(drop)), "they are here, and being fetched");
+    drop(fetches);
+    // Now one of them can go.
+    drop(reserve(ids[2]).unwrap());
+    assert_eq!(store.excess(), []);
+    fs::write(dir.path().join(ids[2].to_string()).join("data"), vec![7; 100_000]).unwrap();
+    assert_eq!(store.excess(), [ids[0]], "the one that was used longest ago");
 }
 
 #[test]
@@ -68,7 +102,7 @@ fn fetches_that_fit_alone_do_not_fill_the_disk_together() {
     }
     let first = reserve(one, 7).unwrap();
     assert!(matches!(reserve(other, 7).unwrap_err(), StoreError::NoRoom { .. }));
-    assert!(store.admit(7 * part, true).is_err());
+    assert!(store.admit(None, 7 * part, true).is_err());
     let again = reserve(one, 7).expect("the same bytes");
     drop(first);
     assert!(reserve(other, 7).is_err(), "one still fetches");
@@ -124,7 +158,7 @@ fn a_full_disk_takes_nothing_keeps_no_remains_and_can_be_freed() {
     let proof = opened.last_group().unwrap();
 
     let store = full(dir.path());
-    let error = store.admit(1, true).unwrap_err();
+    let error = store.admit(None, 1, true).unwrap_err();
     assert!(error.lacks_room() && error.to_string().contains("trefoil rm"), "{error}");
     let error = put(&store).unwrap_err();
     assert!(error.lacks_room(), "{error}");

@@ -69,3 +69,36 @@ async fn what_was_opened_for_a_peer_before_it_was_removed_is_not_kept() {
     service.on_event(opened(1, open(), backlog.hold(1).await));
     assert!(service.opened(resource).is_some());
 }
+
+/// One resource of the quota's size after the other: each stayed, while its store was open.
+#[tokio::test]
+async fn what_the_quota_has_no_room_for_is_removed_though_it_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(ContentStore::open(dir.path(), Some(1)).unwrap());
+    let mut service = service(&store).await;
+    let (event_to, mut events) = mpsc::channel(8);
+    service.event_to = event_to;
+    let id = ContentId { kind: ResourceKind::File, root: [1; 32] };
+    let opened = Arc::new(store.begin(&id.into(), 100_000, |_| Ok(())).unwrap());
+    std::fs::write(&opened.place, vec![7; 100_000]).unwrap();
+    let resource = opened.resource;
+    service.add_store(&opened);
+    let arrives = |service: &mut SwarmService| {
+        service.on_arrived(resource, trefoil_content::scheduler::Source::Web(0), 1);
+        service.look_for_excess();
+    };
+    let mut next = async || {
+        let event = tokio::time::timeout(std::time::Duration::from_secs(20), events.recv());
+        event.await.expect("it is looked for").unwrap()
+    };
+    let fetch = store.reserve(id, 0, 100_000, false).unwrap();
+    arrives(&mut service);
+    service.on_event(next().await);
+    assert!(service.opened(resource).is_some(), "it is being fetched");
+    drop(fetch);
+    arrives(&mut service);
+    service.on_event(next().await);
+    assert!(service.opened(resource).is_none());
+    assert!(matches!(next().await, TaskEvent::Freed { result: Ok(()) }));
+    assert!(store.metadata(id).is_none());
+}
