@@ -183,6 +183,9 @@ impl Cluster {
         }
         match Message::decode(bytes) {
             Ok(message) => {
+                if let Message::Vote(vote) = &message {
+                    self.judges.seats.hear(&vote.validator, vote.height);
+                }
                 if self.byzantine.get_mut(&to).is_none_or(|it| it.hears(&message)) {
                     self.give(to, Input::Message { peer, message });
                 }
