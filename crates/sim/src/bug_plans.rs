@@ -3,6 +3,7 @@
 use trefoil_types::Millis;
 
 use crate::{
+    failover,
     injected_bug::InjectedBug,
     plan::{Act, Expect, Moment, SimPlan},
     random::{self, FaultClass},
@@ -24,6 +25,7 @@ impl InjectedBug {
             // A lock matters only where a round fails after some have locked.
             Self::SkipLock => stormy(seed),
             Self::BlindPrecommit | Self::SecondPrevote | Self::HalfQuorum => twins::plan(seed),
+            Self::MovedKey => failover::plan(seed),
             // These need no fault beside them: the plan is fair but for the bug.
             Self::NoisyWire | Self::StolenKey => random::plan(seed, &[]),
             // Under load, messages would wake the node and hide it.

@@ -22,6 +22,9 @@ const FIRST: u64 = 6_000;
 /// How long after a machine went its seat moves, within a second.
 const MOVES: u64 = 70_000;
 
+/// How long after a partition in which it was to move a seat has moved, if its machine is away.
+const MOVES_AFTER_SPLIT: u64 = 5_000;
+
 /// From the end of one failover to the next: all votes are there again.
 const PAUSE: u64 = 2_000;
 
@@ -35,11 +38,36 @@ pub fn stood_by(name: &str, seed: u64, validators: usize, seat: Id, ends: u64) -
     plan.at(1_500, Act::Vote(Motion::NameStandby { seat, standby: validators }))
 }
 
+/// How the machines of seats go away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    Dead,
+    /// A partition cuts them off from all others.
+    Apart,
+    /// They hear all and nobody hears them: they live and follow when their seats move.
+    Unheard,
+    /// First the validators are in halves, then they are apart.
+    AfterHalves,
+    /// They die; about when their seats move, the validators are in halves, and they are back, or
+    /// not. They and their standbys are on either side.
+    SplitAtMove,
+}
+
+impl Absence {
+    pub const ALL: [Self; 5] =
+        [Self::Dead, Self::Apart, Self::Unheard, Self::AfterHalves, Self::SplitAtMove];
+}
+
 /// The failovers of a seed: one seat after the other, or as many together as may be at fault. The
 /// machine dies, or lives where nobody hears it; it comes back before, while or after its seat
 /// moves, or never; then both machines live for a while.
 pub fn plan(seed: u64) -> SimPlan {
-    let rng = &mut Rng::new(seed, "failover");
+    plan_of(seed, &Absence::ALL)
+}
+
+/// The same with only some ways to go away.
+pub fn plan_of(seed: u64, absences: &[Absence]) -> SimPlan {
+    let mut rng = Rng::new(seed, "failover");
     // Mostly four: a move costs least, and one more fault breaks the quorum.
     let validators = *rng.pick(&[4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 7]);
     let mut plan = SimPlan::quiet("failover", seed, validators, Millis(0));
@@ -53,17 +81,14 @@ pub fn plan(seed: u64) -> SimPlan {
     // As in production.
     plan.checkpoint_blocks = 64;
     plan.full_nodes = validators;
-    let mut at = FIRST;
-    for seats in turns(rng, validators) {
-        plan = seats.iter().fold(plan, |plan, seat| stand_by(plan, rng, *seat, at));
-        (plan, at) = fail_over(plan, rng, &seats, at);
+    let turns = turns(&mut rng, validators);
+    let mut course = Course { plan, rng, at: FIRST, stands: 0, moved: vec![] };
+    for seats in turns {
+        let absence = *course.rng.pick(absences);
+        seats.iter().for_each(|seat| course.stand_by(*seat));
+        course.fail_over(&seats, absence);
     }
-    plan.ends = Millis(at + 5_000);
-    let since = Millis(FIRST);
-    plan = (0..validators).fold(plan, |plan, seat| {
-        plan.expect(at + 4_999, Expect::SeatSigned { seat, gap: GAP_MAX })
-    });
-    plan.expect(at + 4_999, Expect::Grew { since, blocks: (at - FIRST) / 1_000 * 8 / 10 })
+    course.end()
 }
 
 /// The validators in some order, as many together as may be at fault, or fewer.
@@ -78,76 +103,152 @@ fn turns(rng: &mut Rng, validators: usize) -> Vec<Vec<Id>> {
     turns
 }
 
-/// A machine stands by for a seat, and starts before that goes, or while it is away.
-fn stand_by(mut plan: SimPlan, rng: &mut Rng, seat: Id, goes: u64) -> SimPlan {
-    let standby = plan.validators + seat;
-    plan.standbys.insert(standby, seat);
-    plan.late.insert(standby);
-    let (earliest, latest) = *rng.pick(&[(goes - 4_000, goes), (goes + 30_000, goes + 50_000)]);
-    plan = plan
+/// A plan in the making, failover by failover.
+struct Course {
+    plan: SimPlan,
+    rng: Rng,
+    /// When the next machines go.
+    at: u64,
+    /// How long the validators are in halves, milliseconds: mostly no height is decided.
+    stands: u64,
+    /// The seats that must move, since their machines are away for long enough.
+    moved: Vec<Id>,
+}
+
+impl Course {
+    fn act(&mut self, at: u64, act: Act) {
+        self.plan.script.push((Millis(at), act));
+    }
+
+    /// A machine stands by for a seat, and starts before that goes, or while it is away.
+    fn stand_by(&mut self, seat: Id) {
+        let (standby, goes) = (self.plan.validators + seat, self.at);
+        self.plan.standbys.insert(standby, seat);
+        self.plan.late.insert(standby);
         // All in the beginning, while everyone hears everyone.
-        .at(1_500, Act::Vote(Motion::NameStandby { seat, standby }))
-        .at(rng.range(earliest, latest), Act::Start(standby));
-    // It crashes itself, and is back long before it is needed.
-    if rng.permille(300) {
-        let at = goes + rng.range(0, 50_000);
-        plan = plan.outage(standby, at, *rng.pick(&Moment::USUAL), at + 3_000);
+        self.act(1_500, Act::Vote(Motion::NameStandby { seat, standby }));
+        let (earliest, latest) =
+            *self.rng.pick(&[(goes - 4_000, goes), (goes + 30_000, goes + 50_000)]);
+        let starts = self.rng.range(earliest, latest);
+        self.act(starts, Act::Start(standby));
+        // It crashes itself, and is back long before it is needed.
+        if self.rng.permille(300) {
+            let at = goes + self.rng.range(0, 50_000);
+            let moment = *self.rng.pick(&Moment::USUAL);
+            self.act(at, Act::Crash(standby, moment));
+            self.act(at + 3_000, Act::Start(standby));
+        }
     }
-    plan
-}
 
-/// The machines of some seats go away, and mostly come back; when that is over.
-fn fail_over(plan: SimPlan, rng: &mut Rng, seats: &[Id], from: u64) -> (SimPlan, u64) {
-    let (mut plan, moves) = go(plan, rng, seats, from);
-    let mut over = moves + 3_000;
-    if rng.permille(800) {
-        let back = comes_back(rng, from, moves);
-        over = over.max(back + PAUSE);
-        plan = seats.iter().fold(plan.at(back, Act::Mend), |p, seat| p.at(back, Act::Start(*seat)));
-        if rng.permille(300) {
+    /// The machines of some seats go away, and mostly come back.
+    fn fail_over(&mut self, seats: &[Id], absence: Absence) {
+        let from = self.at;
+        let mut moves = self.go(seats, absence);
+        let mut back = self.rng.permille(800).then(|| comes_back(&mut self.rng, from, moves));
+        if absence == Absence::SplitAtMove {
+            let split = moves - 2_000 + self.rng.range(0, 3_000);
+            let mended = split + self.rng.range(2_000, 6_000);
+            // They start on their sides, or never.
+            back = back.map(|_| split);
+            self.come_back(seats, back);
+            self.split(seats, split, mended);
+            moves = mended + MOVES_AFTER_SPLIT;
+        } else {
+            self.come_back(seats, back);
+        }
+        if back.is_none_or(|back| back > moves + 1_000) {
+            self.moved.extend(seats);
+        }
+        let over = back.map_or(0, |back| back + PAUSE).max(moves + 3_000);
+        // Of two machines for a seat one is of no more use; some stay for all that follows.
+        for seat in seats {
+            let spare = Act::StopSpare(*seat, *self.rng.pick(&[Moment::Stop, Moment::Kill]));
+            if self.rng.permille(800) {
+                self.act(over, spare);
+            }
+        }
+        self.at = over + self.rng.range(0, 1_000);
+    }
+
+    /// The machines of the seats go away; when the seats move.
+    fn go(&mut self, seats: &[Id], absence: Absence) -> u64 {
+        let mut at = self.at;
+        if absence == Absence::AfterHalves {
+            self.split(seats, at, at + 4_000);
+            at += 4_000;
+        }
+        for act in self.leave(seats, absence) {
+            self.act(at, act);
+        }
+        at + MOVES
+    }
+
+    fn leave(&mut self, seats: &[Id], absence: Absence) -> Vec<Act> {
+        let everyone = 0..self.plan.machines();
+        match absence {
+            Absence::Dead | Absence::SplitAtMove => {
+                let moment = |_| *self.rng.pick(&Moment::USUAL);
+                let moments: Vec<_> = seats.iter().map(moment).collect();
+                seats.iter().zip(moments).map(|(seat, moment)| Act::Crash(*seat, moment)).collect()
+            }
+            Absence::Apart | Absence::AfterHalves => {
+                let (away, others) = everyone.partition(|id| seats.contains(id));
+                vec![Act::Partition(vec![others, away])]
+            }
+            Absence::Unheard => {
+                let pairs =
+                    seats.iter().flat_map(|from| everyone.clone().map(move |to| (*from, to)));
+                let pairs = pairs.filter(|(from, to)| from != to);
+                pairs.map(|(from, to)| Act::Deafen { from, to }).collect()
+            }
+        }
+    }
+
+    /// The machines hear and are heard again, if that is planned, and start if they are down.
+    fn come_back(&mut self, seats: &[Id], back: Option<u64>) {
+        let Some(back) = back else { return };
+        self.act(back, Act::Mend);
+        seats.iter().for_each(|seat| self.act(back, Act::Start(*seat)));
+        if self.rng.permille(300) {
             let weather = Weather { loss_permille: 20, ..Weather::FAIR };
-            plan = plan.at(back, Act::Weather(weather));
-            plan = plan.at(back + 5_000, Act::Weather(Weather::FAIR));
+            self.act(back, Act::Weather(weather));
+            self.act(back + 5_000, Act::Weather(Weather::FAIR));
         }
     }
-    // Of two machines for a seat one is of no more use; some stay for all that follows.
-    for seat in seats {
-        let spare = Act::StopSpare(*seat, *rng.pick(&[Moment::Stop, Moment::Kill]));
-        plan = if rng.permille(800) { plan.at(over, spare) } else { plan };
-    }
-    (plan, over + rng.range(0, 1_000))
-}
 
-/// The machines of the seats go away; when the seats move.
-fn go(plan: SimPlan, rng: &mut Rng, seats: &[Id], at: u64) -> (SimPlan, u64) {
-    let everyone = 0..plan.machines();
-    let apart = || {
-        let (away, others) = everyone.clone().partition(|id| seats.contains(id));
-        Act::Partition(vec![others, away])
-    };
-    let plan = match rng.range(0, 3) {
-        0 => seats
-            .iter()
-            .fold(plan, |plan, seat| plan.at(at, Act::Crash(*seat, *rng.pick(&Moment::USUAL)))),
-        1 => plan.at(at, apart()),
-        // They hear all and nobody hears them: they live and follow when their seats move.
-        2 => {
-            let pairs = seats.iter().flat_map(|from| everyone.clone().map(move |to| (*from, to)));
-            pairs
-                .filter(|(from, to)| from != to)
-                .fold(plan, |plan, (from, to)| plan.at(at, Act::Deafen { from, to }))
+    // Half of the others are a quorum only with all of these seats: no height is decided without a
+    // vote for each of them, so that no gap is longer for it.
+    /// Halves of the others reach each other; the machines and their standbys are on either side.
+    fn split(&mut self, seats: &[Id], from: u64, to: u64) {
+        let validators = self.plan.validators;
+        let mut others: Vec<Id> = (0..validators).filter(|id| !seats.contains(id)).collect();
+        for _ in 0..others.len().div_ceil(2) {
+            others.remove(self.rng.index(others.len()));
         }
-        // First no quorum is together, then they stay away alone.
-        _ => {
-            let half = plan.validators / 2;
-            let (left, right) = everyone.clone().partition(|id| id % plan.validators < half);
-            let (halves, apart) = (Act::Partition(vec![left, right]), apart());
-            let mended = at + 4_000;
-            let plan = plan.at(at, halves).at(mended, Act::Mend).at(mended, apart);
-            return (plan, mended + MOVES);
-        }
-    };
-    (plan, at + MOVES)
+        let is_left = |id: &Id| match seats.contains(&(id % validators)) {
+            true => self.rng.permille(500),
+            false => others.contains(&(id % validators)),
+        };
+        let (left, right) = (0..self.plan.machines()).partition(is_left);
+        self.act(from, Act::Partition(vec![left, right]));
+        self.act(to, Act::Mend);
+        self.stands += to - from;
+    }
+
+    /// All hear each other, and what must have been is asked.
+    fn end(mut self) -> SimPlan {
+        let (at, since) = (self.at, Millis(FIRST));
+        self.act(at, Act::Mend);
+        self.plan.ends = Millis(at + 5_000);
+        let gaps = (0..self.plan.validators).map(|seat| Expect::SeatSigned { seat, gap: GAP_MAX });
+        let moved = |seat| Expect::Moved { seat, to: self.plan.validators + seat };
+        let blocks = (at - FIRST - self.stands) / 1_000 * 8 / 10;
+        let all: Vec<_> = gaps
+            .chain(self.moved.iter().copied().map(moved))
+            .chain([Expect::Grew { since, blocks }])
+            .collect();
+        all.into_iter().fold(self.plan, |plan, expect| plan.expect(at + 4_999, expect))
+    }
 }
 
 /// When it is back: before its seat moves, while it does, or after it.

@@ -40,6 +40,8 @@ pub enum InjectedBug {
     LostLane,
     /// Somebody else signs with an honest validator's key.
     StolenKey,
+    /// A validator goes on to sign when its seat has moved to its standby.
+    MovedKey,
     /// A validator precommits what was proposed, whether a quorum prevoted for it or not.
     BlindPrecommit,
     /// A validator prevotes for a second proposal of a round, too.

@@ -16,7 +16,8 @@ use crate::{
 
 impl Cluster {
     pub(crate) fn send(&mut self, from: Id, to: &To, message: Arc<Message>) {
-        for message in self.misvoted(from, message) {
+        let second = self.signed_after_the_move(from, &message);
+        for message in self.misvoted(from, message).into_iter().chain(second) {
             self.speak(from, to, message);
         }
     }
@@ -77,6 +78,19 @@ impl Cluster {
         let key = secret("validator", from);
         let forged = Vote::sign(&key, &self.network, kind, height, round, block);
         (vote.validator == key.public()).then(|| Arc::new(Message::Vote(forged)))
+    }
+
+    /// A vote for its old seat, by a machine that passes on its standby's.
+    fn signed_after_the_move(&self, from: Id, message: &Message) -> Option<Arc<Message>> {
+        let (Message::Vote(vote), Some(InjectedBug::MovedKey)) = (message, self.plan.bug) else {
+            return None;
+        };
+        let standby = self.plan.standbys.iter().find(|(_, seat)| **seat == from)?.0;
+        let Vote { kind, height, round, block, .. } = *vote;
+        let second =
+            || Vote::sign(&secret("validator", from), &self.network, kind, height, round, block);
+        let is_its = vote.validator == secret("validator", *standby).public();
+        is_its.then(|| Arc::new(Message::Vote(second())))
     }
 
     /// A dishonest machine sends bytes, which may be no message at all.
@@ -183,6 +197,9 @@ impl Cluster {
         }
         match Message::decode(bytes) {
             Ok(message) => {
+                if let Message::Vote(vote) = &message {
+                    self.judges.seats.hear(&vote.validator, vote.height);
+                }
                 if self.byzantine.get_mut(&to).is_none_or(|it| it.hears(&message)) {
                     self.give(to, Input::Message { peer, message });
                 }

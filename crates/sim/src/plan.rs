@@ -257,7 +257,7 @@ pub enum Expect {
     Rotated(Id),
     /// The key of this machine has the seat of that validator, wherever a machine is not cut off.
     Moved { seat: Id, to: Id },
-    /// At most so many blocks in a row were signed by nobody for this seat, which has a standby.
+    /// For at most so many blocks in a row nobody heard a vote for this seat, which has a standby.
     SeatSigned { seat: Id, gap: u64 },
     /// No honest machine is connected with this one.
     CutOff(Id),

@@ -1,7 +1,7 @@
 //! The judge of seats that move between machines: at one height one key of a seat signs, and the seat is never
 //! empty for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_crypto::PublicKey;
 use trefoil_types::{Height, ValidatorSet};
@@ -14,6 +14,8 @@ pub struct Seats {
     of_key: BTreeMap<PublicKey, Id>,
     /// Who signed for a seat, by height.
     signed: BTreeMap<(Id, Height), PublicKey>,
+    /// The heights at which a vote for a seat came to some other machine.
+    heard: BTreeSet<(Id, Height)>,
 }
 
 impl Seats {
@@ -32,6 +34,13 @@ impl Seats {
         if first == key { Ok(()) } else { Err(text()) }
     }
 
+    // What a machine signs where nobody hears it fills no seat.
+    /// A vote came to a machine.
+    pub fn hear(&mut self, key: &PublicKey, height: Height) {
+        let seat = self.of_key.get(key);
+        self.heard.extend(seat.map(|seat| (*seat, height)));
+    }
+
     /// The validators of a height. The error: two of them have one seat.
     pub fn check(&self, set: &ValidatorSet) -> Result<(), String> {
         let mut holders = BTreeMap::new();
@@ -44,10 +53,10 @@ impl Seats {
         Ok(())
     }
 
-    /// The most heights up to `tip` in a row that nobody signed for a seat.
+    /// The most heights up to `tip` in a row for which nobody heard a vote for a seat.
     pub fn longest_gap(&self, seat: Id, tip: Height) -> u64 {
-        let signed = self.signed.range((seat, 0)..=(seat, tip)).map(|((_, height), _)| *height);
-        let ends = signed.chain([tip + 1]);
+        let heard = self.heard.range((seat, 0)..=(seat, tip)).map(|(_, height)| *height);
+        let ends = heard.chain([tip + 1]);
         let (gap, _) = ends.fold((0, 0), |(longest, last), height| {
             (longest.max(height.saturating_sub(last + 1)), height)
         });
@@ -76,7 +85,10 @@ mod tests {
         let mut seats = Seats::of(&plan);
         for (key, height) in [(first, 1), (first, 2), (second, 9), (other, 9), (second, 10)] {
             assert_eq!(seats.sign(key, height), Ok(()));
+            seats.hear(&key, height);
         }
+        // Into the void.
+        assert_eq!(seats.sign(first, 5), Ok(()));
         assert!(seats.sign(first, 9).is_err() && seats.sign(second, 2).is_err());
         assert_eq!((seats.longest_gap(1, 10), seats.longest_gap(1, 20)), (6, 10));
         assert_eq!(seats.moves(), 1);
