@@ -22,13 +22,17 @@ abstract contract ActionKinds is State {
         uint32 id = uint32(uint256(first));
         // One that does not exist yet cannot answer.
         if (id > _organisations) id = 0;
-        if (kind == OrganisationActions.suspendOrganisation.selector) return (false, id, true, false);
-        if (kind == OrganisationActions.setKeys.selector) return (true, id, true, false);
-        if (kind == Guardian.release.selector) return (false, 0, false, true);
-        if (kind == Guardian.setGuardian.selector) return (true, 0, false, true);
+        bool gives = kind == OrganisationActions.setKeys.selector;
+        if (gives || kind == OrganisationActions.suspendOrganisation.selector) return (gives, id, true, false);
+        bool names = kind == Guardian.setGuardian.selector;
+        if (names || kind == Guardian.release.selector) return (names, 0, false, true);
+        if (kind == OrganisationActions.removeOrganisation.selector) return (true, id, false, false);
+        // Attack: one that was invited is given a foreign key just before it joins. It cannot answer, and only its
+        // invitation is corrected or taken back at once (`_advance`).
+        if (_members[id].status == IGovernance.Status.Invited) id = 0;
         if (
-            kind == OrganisationActions.removeOrganisation.selector || kind == OrganisationActions.addCaKey.selector
-                || kind == OrganisationActions.endCaKey.selector || kind == OrganisationActions.setSealingKey.selector
+            kind == OrganisationActions.addCaKey.selector || kind == OrganisationActions.endCaKey.selector
+                || kind == OrganisationActions.setSealingKey.selector
                 || kind == OrganisationActions.forgetSerials.selector || kind == Accounts.setSenders.selector
                 || kind == Accounts.setAdministrators.selector || kind == Recovery.setRecoveryKey.selector
         ) return (true, id, false, false);

@@ -301,7 +301,7 @@ abstract contract Decisions is Acting, ActionKinds {
         if (approving.length < usual) return false;
         // Where all approve nobody is left whom a delay could protect. One that is suspended is left.
         bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned)) && !_isAnySuspended();
-        // Nor is one that was invited and has not joined, such as by mistake.
+        // Nor where an invitation is corrected or taken back: nothing else concerns who has not joined (`_kind`).
         if (p.delayed && !all && _members[p.concerned].status != IGovernance.Status.Invited) {
             if (p.ready == 0) {
                 p.ready = uint64(block.timestamp) + (p.objected ? 2 : 1) * _decisionDelay;

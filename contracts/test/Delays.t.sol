@@ -332,6 +332,37 @@ contract DelaysTest is GovernanceBase {
         direct.acceptSeat(5);
     }
 
+    /// Attack: two thirds hold a foreign key one approval short until just before the last seat is accepted, and the one
+    /// invited joins with it.
+    function testNoKeyIsGivenAtOnceToOneThatIsInvited() public {
+        start(4);
+        address key = invited();
+        address[] memory accounts = new address[](1);
+        accounts[0] = account(77);
+        bytes[5] memory actions = [
+            abi.encodeCall(OrganisationActions.addCaKey, (5, ed(78), 0)),
+            abi.encodeCall(OrganisationActions.setSealingKey, (5, ed(79))),
+            abi.encodeCall(Recovery.setRecoveryKey, (5, account(77))),
+            abi.encodeCall(Accounts.setAdministrators, (5, accounts)),
+            abi.encodeCall(Accounts.setSenders, (5, accounts))
+        ];
+        for (uint256 i = 0; i < actions.length; i++) {
+            uint256 snapshot = vm.snapshotState();
+            agree(actions[i]);
+            uint256 id = three(actions[i]);
+            check("it waits", isOpen(id) && waitsOnly(id));
+            vm.prank(key);
+            direct.acceptSeat(5);
+            wait(id);
+            // Of five.
+            approve(4, 0, id);
+            vm.prank(govKey(4, 1));
+            vm.expectRevert(abi.encodeWithSelector(ConcernsAnother.selector, id, 5));
+            gov.approve(id);
+            vm.revertToState(snapshot);
+        }
+    }
+
     function testOneThatJoinedIsNotRemovedAtOnce() public {
         start(4);
         address key = invited();

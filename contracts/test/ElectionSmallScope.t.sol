@@ -4,30 +4,48 @@ pragma solidity ^0.8.30;
 import "./StakingBase.sol";
 
 /// A small scope, searched through: what two strangers can do in three epochs, one of whom runs its key and may
-/// be away, beside founders that sign. Each sequence is tried, 729 of each network, and 6,561 of four epochs by
+/// be away, beside founders that sign. Each sequence is tried, 729 of each network or 1,000, and those of four epochs by
 /// `TREFOIL_EPOCHS=4 contracts/test.sh --match-contract ElectionSmallScope`.
 contract ElectionSmallScopeTest is StakingBase {
-    uint256 private constant ACTIONS = 9;
+    /// Where a window ends, one more: to be away for a part of an epoch.
+    uint256 private _actions = 9;
     /// The strangers: one signs, unless it is away; nobody runs the other's key.
     uint256 private constant RUN = 7;
     uint256 private constant UNRUN = 8;
 
-    uint256 private _sequences;
+    /// What the sequences came to. A search in which each call was refused would find nothing wrong.
+    struct Reached {
+        uint256 sequences;
+        bool grew;
+        bool onProbation;
+        bool jailed;
+        /// An active seat, which kept its stake.
+        bool onlyJailed;
+        bool slashed;
+        bool gone;
+    }
+
+    Reached private _reached;
     bytes32[2] private _keys;
 
     function testAllSequencesBesideTwoFoundersWithSeatsForThree() public {
-        search(2, 40, 3, 10_000);
+        search(2, 40, 3, 10_000, false);
     }
 
     function testAllSequencesBesideFourFoundersWithTheLeastPower() public {
-        search(4, 17, 64, 10_000);
+        search(4, 17, 64, 10_000, false);
     }
 
     function testAllSequencesBesideFourFoundersWhereNoSeatHasMoreThanAThird() public {
-        search(4, 20, 4, 3_333);
+        search(4, 20, 4, 3_333, false);
     }
 
-    function search(uint256 founders, uint64 units, uint16 seats, uint16 maxShare) private {
+    function testAllSequencesOfASeatWhoseWindowBegins() public {
+        search(4, 20, 64, 10_000, true);
+    }
+
+    /// `served`: the stranger that runs its key has a seat, and served a window.
+    function search(uint256 founders, uint64 units, uint16 seats, uint16 maxShare, bool served) private {
         IStaking.Founding memory f = founding(founders, seats);
         for (uint256 i = 0; i < founders; i++) {
             f.founders[i].power = units;
@@ -36,33 +54,44 @@ contract ElectionSmallScopeTest is StakingBase {
         if (maxShare < 10_000) f.parameters.minValidators = 4;
         start(f);
         _keys = [ed(RUN), ed(UNRUN)];
+        if (served) {
+            _actions = 10;
+            attempt(RUN, 20 ether);
+            epochs(1 + WINDOW / EPOCH);
+        }
         uint256 depth = vm.envOr("TREFOIL_EPOCHS", uint256(3));
         this.step(depth);
-        same("each sequence was tried", _sequences, ACTIONS ** depth);
+        Reached memory r = _reached;
+        same("each sequence was tried", r.sequences, _actions ** depth);
+        check("who signs gets power", r.grew);
+        check("a key that nobody runs has a seat for an epoch", r.onProbation);
+        check("it is jailed, and gone", r.jailed && r.gone);
+        check("who is away for most of a window is jailed", r.onlyJailed == served);
+        check("who is away for all of it is slashed", r.slashed == served);
     }
 
     /// A call of its own, as what it does below: memory that a call took is free after it.
     function step(uint256 depth) external {
         if (depth == 0) {
-            _sequences++;
+            _reached.sequences++;
             return;
         }
-        for (uint256 what = 0; what < ACTIONS; what++) {
+        for (uint256 what = 0; what < _actions; what++) {
             uint256 before = vm.snapshotState();
             this.turn(what);
             this.step(depth - 1);
-            uint256 sequences = _sequences;
+            Reached memory reached = _reached;
             vm.revertToStateAndDelete(before);
-            _sequences = sequences;
+            _reached = reached;
         }
     }
 
     function turn(uint256 what) external {
         act(what);
-        run(what == 8);
+        run(what == 8 ? EPOCH : what == 9 ? 6 : 0);
     }
 
-    /// 0: nothing; 8: the one that runs its key is away for an epoch.
+    /// 0: nothing; 8: the one that runs its key is away for an epoch; 9: for 6 blocks of 10.
     function act(uint256 what) private {
         if (what == 1) attempt(RUN, 1 ether);
         if (what == 2) attempt(RUN, 100 ether);
@@ -99,14 +128,42 @@ contract ElectionSmallScopeTest is StakingBase {
     }
 
     /// One epoch. Whoever is away has too little for its absence to stop the chain by itself.
-    function run(bool away) private {
+    function run(uint256 away) private {
         IMembership.Validator[] memory set = staking.validators();
         (uint256 all, uint256 own) = powers(set, _keys[0]);
-        away = away && 3 * (all - own - powerOf(set, _keys[1])) > 2 * all;
+        if (3 * (all - own - powerOf(set, _keys[1])) <= 2 * all) away = 0;
+        (uint256 held, bool free) = (holds(account(RUN)), !isJailed(RUN));
         do {
-            nextBlock(absent(away), new bytes32[](0));
+            nextBlock(absent(block.number % EPOCH < away), new bytes32[](0));
         } while (block.number % EPOCH != 0);
-        verify(set, all, away);
+        verify(set, all, away != 0);
+        bool lost = holds(account(RUN)) < held;
+        if (lost) _reached.slashed = true;
+        if (own > 1 && free && isJailed(RUN) && !lost) _reached.onlyJailed = true;
+        note(set);
+    }
+
+    function note(IMembership.Validator[] memory before) private {
+        IMembership.Validator[] memory set = staking.validators();
+        if (powerOf(set, _keys[0]) > 1) _reached.grew = true;
+        if (powerOf(set, _keys[1]) == 1) _reached.onProbation = true;
+        for (uint256 n = 0; n < 2; n++) {
+            if (isJailed(RUN + n)) _reached.jailed = true;
+            if (powerOf(before, _keys[n]) != 0 && powerOf(set, _keys[n]) == 0) _reached.gone = true;
+        }
+    }
+
+    function isJailed(uint256 n) private view returns (bool) {
+        return staking.candidate(account(n)).jailedUntil != 0;
+    }
+
+    /// The stake, and what unbonds.
+    function holds(address owner) private view returns (uint256 held) {
+        held = staking.candidate(owner).stake;
+        IStaking.Unbonding[] memory unbonding = staking.unbonding(owner);
+        for (uint256 i = 0; i < unbonding.length; i++) {
+            held += unbonding[i].amount;
+        }
     }
 
     /// What holds after each epoch.
@@ -135,13 +192,7 @@ contract ElectionSmallScopeTest is StakingBase {
     function isBacked(IMembership.Validator memory validator) private view returns (bool) {
         for (uint256 n = 0; n < 2; n++) {
             if (validator.key != _keys[n]) continue;
-            address owner = account(RUN + n);
-            uint256 held = staking.candidate(owner).stake;
-            IStaking.Unbonding[] memory unbonding = staking.unbonding(owner);
-            for (uint256 i = 0; i < unbonding.length; i++) {
-                held += unbonding[i].amount;
-            }
-            return held >= uint256(validator.power) * 1 ether;
+            return holds(account(RUN + n)) >= uint256(validator.power) * 1 ether;
         }
         return true;
     }

@@ -169,10 +169,6 @@ contract StandbysTest is PresenceBase {
         decideOwn(2, naming(2, validatorKey(2)));
         convict(validatorKey(2));
         same("gone", power(ed(78)), 0);
-        decide(abi.encodeCall(ValidatorActions.addValidator, (peer(2), 2, ed(78), POWER, account(1))));
-        blocks(DELAY + 2);
-        off(ed(78));
-        same("nor does it ever move to it", power(ed(78)), POWER);
     }
 
     function testNeverToAKeyThatAnotherSeatHadLately() public {

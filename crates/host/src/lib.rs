@@ -15,6 +15,7 @@
 // A node may have a stdout or stderr that nobody reads: `println!` panics there.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod absence_log;
 mod certificate_renewal;
 mod disk_room;
 mod error;

@@ -25,10 +25,11 @@ use trefoil_node::{
 use trefoil_os::clock::Clock;
 use trefoil_p2p::{NetEvent, NetHandle};
 use trefoil_rpc::backend::{NodeCall, recover};
-use trefoil_types::{Offence, PeerId, Standing, message::Lane};
+use trefoil_types::{Offence, PeerId, RecoveredBlock, Standing, message::Lane};
 
 use crate::{
     HostError,
+    absence_log::AbsenceLog,
     disk_room::{self, DiskRoom},
     gossip_queue::{self, GossipEvent},
     inbox::{Arrival, Budget, InboxLanes},
@@ -111,6 +112,7 @@ struct NodeThread {
     next_call: u64,
     gossip: std::sync::mpsc::Sender<GossipEvent>,
     offences: OffenceLog,
+    absences: AbsenceLog,
     checkpoints: std::sync::mpsc::Sender<Checkpoint>,
     checkpointing: bool,
     clock: Clock,
@@ -135,6 +137,7 @@ impl NodeThread {
             next_call: 0,
             gossip: gossip_queue::start(parts.workers.clone(), parts.done.clone()),
             offences: OffenceLog::default(),
+            absences: AbsenceLog::default(),
             checkpoints: spawn_writer(parts.done.clone(), parts.room.clone()),
             checkpointing: false,
             clock,
@@ -335,6 +338,7 @@ impl NodeThread {
                 Event::Committed { block, snapshot, .. } => {
                     let (height, txs) = (block.header.number, block.transactions.len());
                     tracing::debug!(height, txs, hash = %block.hash, "committed");
+                    self.tell_of_absence(block, snapshot);
                     self.parts.snapshot.send_replace(snapshot.clone());
                 }
                 Event::Equivocation { height, validator } => {
@@ -354,6 +358,19 @@ impl NodeThread {
         let set = self.node.ledger().next_validators();
         if let Some(notice) = self.parts.rotation.as_mut().and_then(|rotation| rotation.note(set)) {
             tracing::warn!("{notice}");
+        }
+    }
+
+    /// Among members absence is for people to judge.
+    fn tell_of_absence(&mut self, block: &RecoveredBlock, snapshot: &Snapshot) {
+        if !self.node.ledger().spec().kind.has_members() {
+            return;
+        }
+        let Some(parent) = &block.attached.parent_certificate else { return };
+        // It is only for the log: what cannot be read is found where it is needed.
+        let Ok(Some(set)) = snapshot.validators(parent.height) else { return };
+        for notice in self.absences.note(parent, &set, &snapshot.governed().validators) {
+            tracing::warn!(height = block.header.number, "{notice}");
         }
     }
 

@@ -11,6 +11,7 @@ mod consent;
 mod content;
 mod devnet;
 mod end_signal;
+mod floor;
 mod gateway;
 mod init;
 mod keys;

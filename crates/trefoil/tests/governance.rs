@@ -115,7 +115,9 @@ fn organisations_govern_by_commands() {
     certify(&network, path);
 
     // Without the one that it is about it would wait for two days.
-    let removal = network.write(0, &["org", "propose-remove", "dora"])["proposal"].to_string();
+    network.refuse(0, &["org", "propose-remove", "dora"], &["3 organisations would", "--yes"]);
+    let removal = network.write(0, &["org", "propose-remove", "dora", "--yes"]);
+    let removal = removal["proposal"].to_string();
     for who in 1..3 {
         assert_eq!(network.write(who, &["org", "vote", &removal])["state"], "open");
     }

@@ -201,10 +201,15 @@ impl Contract {
         data: Bytes,
         value: U256,
     ) -> Result<CallReceipt, ContractError> {
+        let account = wallet.address();
+        // First: the estimate would refuse it, with figures in wei and without the account.
+        self.check_funds(account, value).await?;
         // The estimate of the gas executes the call: a refusal is known before anything is
         // signed.
-        let tx = self.draft(wallet.address(), data, value).await?;
-        self.check_funds(wallet.address(), &tx).await?;
+        let tx = self.draft(account, data, value).await?;
+        let gas = U256::from(tx.gas_limit) * U256::from(tx.max_fee_per_gas);
+        // So would the pool.
+        self.check_funds(account, gas + value).await?;
         let signed = wallet.sign(tx);
         self.call("eth_sendRawTransaction", json!([signed.raw])).await?;
         let receipt = self.receipt(signed.hash).await?;
@@ -251,15 +256,13 @@ impl Contract {
         })
     }
 
-    // The pool would refuse it, with figures in wei and without the account.
-    /// Refuses what an account cannot pay, where gas has a price.
-    async fn check_funds(&self, account: Address, tx: &TxEip1559) -> Result<(), ContractError> {
-        if tx.max_fee_per_gas == 0 {
+    /// Refuses what an account cannot pay.
+    async fn check_funds(&self, account: Address, price: U256) -> Result<(), ContractError> {
+        if price.is_zero() {
             return Ok(());
         }
         let answer = self.call("eth_getBalance", json!([account, "latest"])).await?;
         let owns: U256 = self.parse("eth_getBalance", answer)?;
-        let price = U256::from(tx.gas_limit) * U256::from(tx.max_fee_per_gas) + tx.value;
         match owns < price {
             true => Err(ContractError::CannotPay { account, owns, price }),
             false => Ok(()),

@@ -8,6 +8,8 @@ use trefoil_types::{Address, KeyRole, PublicKey};
 
 use super::{
     arguments::{account, name},
+    consent::ConsentArgs,
+    floor::{few_organisations, few_validators},
     org_accounts::OrgAccountsCommand,
     org_arguments::{OrgArgs, OwnArgs},
     org_list,
@@ -28,6 +30,7 @@ use crate::{
                     resumeOrganisationCall, setKeysCall, setRecoveryKeyCall, setSealingKeyCall,
                     setSendersCall, suspendOrganisationCall,
                 },
+                IGovernance::Node,
             },
         },
         utc::utc,
@@ -100,7 +103,12 @@ pub enum OrgCommand {
         transaction: TransactionArgs,
     },
     /// Propose to remove an organisation, for ever
-    ProposeRemove(OrgArgs),
+    ProposeRemove {
+        #[command(flatten)]
+        consent: ConsentArgs,
+        #[command(flatten)]
+        org: OrgArgs,
+    },
     /// Propose to suspend an organisation: its nodes are refused, it has no vote
     ProposeSuspend(OrgArgs),
     /// Propose to take a suspension back
@@ -183,7 +191,7 @@ impl OrgCommand {
                 let action = addOrganisationCall { name, threshold, keys, caKeys: ca_keys };
                 sender.propose(action).await
             }
-            Self::ProposeRemove(org) => org.propose(|id| removeOrganisationCall { id }).await,
+            Self::ProposeRemove { consent, org } => org.remove(&consent).await,
             Self::ProposeSuspend(org) => org.propose(|id| suspendOrganisationCall { id }).await,
             Self::ProposeResume(org) => org.propose(|id| resumeOrganisationCall { id }).await,
             Self::RotateKeys { keys, threshold, own } => {
@@ -297,6 +305,20 @@ pub struct VoteArgs {
 }
 
 impl OrgArgs {
+    /// Proposes to remove it, and asks, if too few would be left.
+    async fn remove(self, consent: &ConsentArgs) -> Result<(), CommandError> {
+        let sender = self.transaction.for_members().await?;
+        let organisations = Organisations::read(&sender.contract).await?;
+        let id = organisations.find(&self.org)?;
+        let nodes = governance::nodes(&sender.contract).await?;
+        let without = |node: &Node| if node.organisation == id { 0 } else { node.power };
+        let few = few_organisations(&organisations, id);
+        if let Some(what) = few.or_else(|| few_validators(&nodes, without)) {
+            consent.ask(&what)?;
+        }
+        sender.propose(removeOrganisationCall { id }).await
+    }
+
     /// Takes the seat that it offers the account that signs.
     async fn accept(self) -> Result<(), CommandError> {
         let sender = self.transaction.for_members().await?;

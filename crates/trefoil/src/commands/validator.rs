@@ -8,6 +8,7 @@ use trefoil_types::{Address, KeyRole, PeerId, PublicKey, spec::MEMBER_POWER};
 use super::{
     arguments::{account, ether},
     consent::ConsentArgs,
+    floor::few_validators,
     prove::{ProofArgs, StakeProofArgs},
     standby::StandbyArgs,
     status::QueryArgs,
@@ -17,14 +18,18 @@ use super::{
 use crate::{
     chain_client::{
         self,
-        governance::abi::{
-            GovernanceActions::{
-                addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
-                setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
-            },
-            Staking::{
-                addStakeCall, candidateCall, candidatesCall, depositCall, parametersCall,
-                setFeeRecipientCall, unbondCall, unjailCall, withdrawCall,
+        governance::{
+            self,
+            abi::{
+                GovernanceActions::{
+                    addValidatorCall, removeValidatorCall, rotateValidatorKeyCall,
+                    setFeeRecipientCall as setNodeFeeRecipientCall, setPowerCall,
+                },
+                IGovernance::Node,
+                Staking::{
+                    addStakeCall, candidateCall, candidatesCall, depositCall, parametersCall,
+                    setFeeRecipientCall, unbondCall, unjailCall, withdrawCall,
+                },
             },
         },
     },
@@ -42,6 +47,8 @@ pub enum ValidatorCommand {
         /// The node's peer id; `trefoil validator list` shows it
         peer: PeerId,
         #[command(flatten)]
+        consent: ConsentArgs,
+        #[command(flatten)]
         transaction: TransactionArgs,
     },
     /// Propose another voting power of a validator
@@ -50,6 +57,8 @@ pub enum ValidatorCommand {
         peer: PeerId,
         #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
         power: u64,
+        #[command(flatten)]
+        consent: ConsentArgs,
         #[command(flatten)]
         transaction: TransactionArgs,
     },
@@ -92,11 +101,15 @@ impl ValidatorCommand {
         match self {
             Self::List(node) => validator_list::list(&node).await,
             Self::ProposeAdd(command) => command.run().await,
-            Self::ProposeRemove { peer, transaction } => {
-                transaction.propose(removeValidatorCall { peer: peer.0.0 }).await
+            Self::ProposeRemove { peer, consent, transaction } => {
+                let sender = transaction.for_members().await?;
+                ask_about_power(&sender, peer, 0, &consent).await?;
+                sender.propose(removeValidatorCall { peer: peer.0.0 }).await
             }
-            Self::ProposePower { peer, power, transaction } => {
-                transaction.propose(setPowerCall { peer: peer.0.0, power }).await
+            Self::ProposePower { peer, power, consent, transaction } => {
+                let sender = transaction.for_members().await?;
+                ask_about_power(&sender, peer, power, &consent).await?;
+                sender.propose(setPowerCall { peer: peer.0.0, power }).await
             }
             Self::RotateKey { peer, key, proofs, transaction } => {
                 let sender = transaction.for_members().await?;
@@ -143,6 +156,18 @@ async fn ask_about_share(
         chain_client::ether(mine),
         terms.maxShare
     ))
+}
+
+/// Asks, if too few validators or too large a share would be left with that power of a node.
+async fn ask_about_power(
+    sender: &TransactionSender<'_>,
+    peer: PeerId,
+    power: u64,
+    consent: &ConsentArgs,
+) -> Result<(), CommandError> {
+    let nodes = governance::nodes(&sender.contract).await?;
+    let change = |node: &Node| if node.peer == peer.0.0 { power } else { node.power };
+    few_validators(&nodes, change).map_or(Ok(()), |what| consent.ask(&what))
 }
 
 /// Calls the staking contract without paying anything into it.

@@ -76,7 +76,9 @@ impl OpenProposal {
         match self.missing {
             0 if self.ready != 0 => {
                 let (id, ready) = (self.id, utc(self.ready));
-                format!("enough approve: `trefoil org execute {id}` from {ready} on")
+                format!(
+                    "enough approve: `trefoil org execute {id}` from {ready} on, and as many blocks after the last approval as the delay has seconds, at most 100; propose it again if it concerns another organisation by then"
+                )
             }
             0 => "enough approve now: one who votes again carries it out".into(),
             1 => "1 more organisation must approve".into(),

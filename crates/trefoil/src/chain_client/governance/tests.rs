@@ -362,6 +362,7 @@ async fn a_call_is_signed_sent_and_waited_for() {
         Ok(match method {
             "eth_estimateGas" => json!("0x10000"),
             "eth_chainId" => json!("0x7"),
+            "eth_getBalance" => json!("0x2"),
             "eth_getTransactionCount" => json!("0x5"),
             "eth_getBlockByNumber" => json!({ "gasLimit": "0xf4240", "baseFeePerGas": "0x0" }),
             "eth_sendRawTransaction" => {
@@ -405,6 +406,19 @@ async fn who_cannot_pay_is_told_how_much_before_anything_is_sent() {
         (wallet().address(), "this may cost 0.002000000001 ether; send it coins");
     assert!(said.contains(&account.to_string()) && said.contains(price), "{said}");
     assert!(said.contains("owns 0.000000000000000001 ether"), "{said}");
+}
+
+/// The estimate would refuse it in wei, also where gas is free.
+#[tokio::test]
+async fn who_owns_less_than_it_sends_is_told_before_the_call_is_estimated() {
+    let contract = node(|method, _| {
+        assert_eq!(method, "eth_getBalance", "nothing else is asked");
+        Ok(json!("0x1"))
+    });
+    let sent = contract.await.send(&wallet(), Bytes::new(), U256::from(2)).await;
+    let said = sent.unwrap_err().to_string();
+    assert!(said.contains(&wallet().address().to_string()), "{said}");
+    assert!(said.contains("this may cost 0.000000000000000002 ether"), "{said}");
 }
 
 fn check_sent(raw: &str) {
