@@ -180,7 +180,8 @@ impl Course {
         for act in self.leave(seats, absence) {
             self.act(at, act);
         }
-        at + MOVES
+        // Each of several that are away costs some rounds more.
+        at + MOVES + 6_000 * (seats.len() as u64 - 1)
     }
 
     fn leave(&mut self, seats: &[Id], absence: Absence) -> Vec<Act> {

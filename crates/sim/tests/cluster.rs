@@ -285,10 +285,14 @@ fn bodies_that_gossip_lost_are_fetched() {
 fn bodies_come_from_another_peer_if_the_proposer_does_not_answer() {
     let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
-    // Node 2 hears no gossip, and nobody but node 1, which does not propose, answers it.
-    cluster.loss = Box::new(|from, to, message| match message {
+    // Node 2 hears no gossip, and whoever it asks first does not answer it.
+    let mute = Cell::new(None);
+    cluster.loss = Box::new(move |_, to, message| match message {
         Message::Txs(_) => to == 2,
-        Message::Bodies(_) => from != 1,
+        Message::GetBodies(_) => {
+            mute.set(mute.get().or(Some(to)));
+            mute.get() == Some(to)
+        }
         Message::Blocks(_) => true,
         _ => false,
     });
