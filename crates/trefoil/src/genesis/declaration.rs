@@ -342,7 +342,8 @@ mod tests {
     fn whatever_else_a_network_has_of_the_organisation_is_told() {
         let spec = founded();
         assert_eq!(declaration().differences(&spec), [""; 0]);
-        let wrong: [(&str, fn(&mut ChainSpec)); 12] = [
+        type Wrong = (&'static str, fn(&mut ChainSpec));
+        let wrong: [Wrong; 12] = [
             ("network is exam, declared example", |s| s.name = "exam".into()),
             ("chain id is 1, declared 4242", |s| s.chain_id = 1),
             ("it has no acme", |s| s.organisations[0].name = "acne".into()),
