@@ -1,51 +1,46 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import "./SmallScope.sol";
 import "./StakingBase.sol";
 
 /// A small scope, searched through: what two strangers can do in three epochs, one of whom runs its key and may
 /// be away, beside founders that sign. Each sequence is tried, 729 of each network or 1,000, and those of four epochs by
 /// `TREFOIL_EPOCHS=4 contracts/test.sh --match-contract ElectionSmallScope`.
-contract ElectionSmallScopeTest is StakingBase {
-    /// Where a window ends, one more: to be away for a part of an epoch.
-    uint256 private _actions = 9;
+contract ElectionSmallScopeTest is StakingBase, SmallScope {
+    uint256 private constant ACTIONS = 9;
     /// The strangers: one signs, unless it is away; nobody runs the other's key.
     uint256 private constant RUN = 7;
     uint256 private constant UNRUN = 8;
 
-    /// What the sequences came to. A search in which each call was refused would find nothing wrong.
-    struct Reached {
-        uint256 sequences;
-        bool grew;
-        bool onProbation;
-        bool jailed;
-        /// An active seat, which kept its stake.
-        bool onlyJailed;
-        bool slashed;
-        bool gone;
-    }
+    uint8 private constant GREW = 0;
+    uint8 private constant ON_PROBATION = 1;
+    uint8 private constant JAILED = 2;
+    /// An active seat, which kept its stake.
+    uint8 private constant ONLY_JAILED = 3;
+    uint8 private constant SLASHED = 4;
+    uint8 private constant GONE = 5;
 
-    Reached private _reached;
     bytes32[2] private _keys;
 
     function testAllSequencesBesideTwoFoundersWithSeatsForThree() public {
-        search(2, 40, 3, 10_000, false);
+        searchFrom(2, 40, 3, 10_000, false);
     }
 
     function testAllSequencesBesideFourFoundersWithTheLeastPower() public {
-        search(4, 17, 64, 10_000, false);
+        searchFrom(4, 17, 64, 10_000, false);
     }
 
     function testAllSequencesBesideFourFoundersWhereNoSeatHasMoreThanAThird() public {
-        search(4, 20, 4, 3_333, false);
+        searchFrom(4, 20, 4, 3_333, false);
     }
 
     function testAllSequencesOfASeatWhoseWindowBegins() public {
-        search(4, 20, 64, 10_000, true);
+        searchFrom(4, 20, 64, 10_000, true);
     }
 
     /// `served`: the stranger that runs its key has a seat, and served a window.
-    function search(uint256 founders, uint64 units, uint16 seats, uint16 maxShare, bool served) private {
+    function searchFrom(uint256 founders, uint64 units, uint16 seats, uint16 maxShare, bool served) private {
         IStaking.Founding memory f = founding(founders, seats);
         for (uint256 i = 0; i < founders; i++) {
             f.founders[i].power = units;
@@ -55,38 +50,19 @@ contract ElectionSmallScopeTest is StakingBase {
         start(f);
         _keys = [ed(RUN), ed(UNRUN)];
         if (served) {
-            _actions = 10;
             attempt(RUN, 20 ether);
             epochs(1 + WINDOW / EPOCH);
         }
-        uint256 depth = vm.envOr("TREFOIL_EPOCHS", uint256(3));
-        this.step(depth);
-        Reached memory r = _reached;
-        same("each sequence was tried", r.sequences, _actions ** depth);
-        check("who signs gets power", r.grew);
-        check("a key that nobody runs has a seat for an epoch", r.onProbation);
-        check("it is jailed, and gone", r.jailed && r.gone);
-        check("who is away for most of a window is jailed", r.onlyJailed == served);
-        check("who is away for all of it is slashed", r.slashed == served);
+        // Where a window ends, one more: to be away for a part of an epoch.
+        search(served ? ACTIONS + 1 : ACTIONS, vm.envOr("TREFOIL_EPOCHS", uint256(3)));
+        check("who signs gets power", isReached(GREW));
+        check("a key that nobody runs has a seat for an epoch", isReached(ON_PROBATION));
+        check("it is jailed, and gone", isReached(JAILED) && isReached(GONE));
+        check("who is away for most of a window is jailed", isReached(ONLY_JAILED) == served);
+        check("who is away for all of it is slashed", isReached(SLASHED) == served);
     }
 
-    /// A call of its own, as what it does below: memory that a call took is free after it.
-    function step(uint256 depth) external {
-        if (depth == 0) {
-            _reached.sequences++;
-            return;
-        }
-        for (uint256 what = 0; what < _actions; what++) {
-            uint256 before = vm.snapshotState();
-            this.turn(what);
-            this.step(depth - 1);
-            Reached memory reached = _reached;
-            vm.revertToStateAndDelete(before);
-            _reached = reached;
-        }
-    }
-
-    function turn(uint256 what) external {
+    function choose(uint256 what) external override {
         act(what);
         run(what == 8 ? EPOCH : what == 9 ? 6 : 0);
     }
@@ -138,18 +114,18 @@ contract ElectionSmallScopeTest is StakingBase {
         } while (block.number % EPOCH != 0);
         verify(set, all, away != 0);
         bool lost = holds(account(RUN)) < held;
-        if (lost) _reached.slashed = true;
-        if (own > 1 && free && isJailed(RUN) && !lost) _reached.onlyJailed = true;
-        note(set);
+        note(SLASHED, lost);
+        note(ONLY_JAILED, own > 1 && free && isJailed(RUN) && !lost);
+        noteChanges(set);
     }
 
-    function note(IMembership.Validator[] memory before) private {
+    function noteChanges(IMembership.Validator[] memory before) private {
         IMembership.Validator[] memory set = staking.validators();
-        if (powerOf(set, _keys[0]) > 1) _reached.grew = true;
-        if (powerOf(set, _keys[1]) == 1) _reached.onProbation = true;
+        note(GREW, powerOf(set, _keys[0]) > 1);
+        note(ON_PROBATION, powerOf(set, _keys[1]) == 1);
         for (uint256 n = 0; n < 2; n++) {
-            if (isJailed(RUN + n)) _reached.jailed = true;
-            if (powerOf(before, _keys[n]) != 0 && powerOf(set, _keys[n]) == 0) _reached.gone = true;
+            note(JAILED, isJailed(RUN + n));
+            note(GONE, powerOf(before, _keys[n]) != 0 && powerOf(set, _keys[n]) == 0);
         }
     }
 

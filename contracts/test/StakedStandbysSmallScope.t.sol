@@ -2,26 +2,17 @@
 pragma solidity ^0.8.30;
 
 import "./StakingBase.sol";
+import "./SmallScope.sol";
 
 /// A small scope, searched through: what becomes of one seat and three keys of a public network in three days, of which
 /// on each one thing is done, and the seat's key signs or is away. Each of the 1,728 sequences is tried.
-contract StakedStandbysSmallScopeTest is StakingBase {
+contract StakedStandbysSmallScopeTest is StakingBase, SeatSmallScope {
     uint256 private constant ACTIONS = 6;
     uint256 private constant DEPTH = 3;
 
-    /// What the sequences came to. A search in which each call was refused would find nothing wrong.
-    struct Reached {
-        uint256 sequences;
-        bool moved;
-        bool movedBack;
-        bool goneForFormerKey;
-    }
-
-    Reached private _reached;
-    bytes32[3] private _keys;
-    /// Had the seat.
-    mapping(bytes32 => bool) private _held;
-    mapping(bytes32 => bool) private _convicted;
+    uint8 private constant MOVED = 0;
+    uint8 private constant MOVED_BACK = 1;
+    uint8 private constant GONE_FOR_FORMER_KEY = 2;
 
     function testAllSequencesOfOneSeatAndThreeKeys() public {
         IStaking.Founding memory f = founding(4, 8);
@@ -31,30 +22,13 @@ contract StakedStandbysSmallScopeTest is StakingBase {
         vm.warp(100 days);
         _keys = [ed(1), ed(11), ed(12)];
         _held[_keys[0]] = true;
-        this.step(DEPTH);
-        Reached memory r = _reached;
-        same("each sequence was tried", r.sequences, (2 * ACTIONS) ** DEPTH);
-        check("moved, and back", r.moved && r.movedBack);
-        check("evidence against a former key takes the seat", r.goneForFormerKey);
+        search(2 * ACTIONS, DEPTH);
+        check("moved, and back", isReached(MOVED) && isReached(MOVED_BACK));
+        check("evidence against a former key takes the seat", isReached(GONE_FOR_FORMER_KEY));
     }
 
-    /// A call of its own, as what it does below: memory that a call took is free after it.
-    function step(uint256 depth) external {
-        if (depth == 0) {
-            _reached.sequences++;
-            return;
-        }
-        for (uint256 what = 0; what < 2 * ACTIONS; what++) {
-            uint256 before = vm.snapshotState();
-            this.day(what / 2, what % 2 == 1);
-            this.step(depth - 1);
-            Reached memory reached = _reached;
-            vm.revertToStateAndDelete(before);
-            _reached = reached;
-        }
-    }
-
-    function day(uint256 what, bool away) external {
+    function choose(uint256 choice) external override {
+        (uint256 what, bool away) = (choice / 2, choice % 2 == 1);
         vm.warp(block.timestamp + 1 days);
         bytes32 before = holder();
         if (before == 0) return;
@@ -83,13 +57,13 @@ contract StakedStandbysSmallScopeTest is StakingBase {
         if (wrong != 0) {
             same("it is gone with each key that had it", key, bytes32(0));
             same("for ever", staking.candidate(account(1)).jailedUntil, type(uint64).max);
-            if (wrong != before) _reached.goneForFormerKey = true;
+            note(GONE_FOR_FORMER_KEY, wrong != before);
             return;
         }
         bool moves = standby != 0 && !_convicted[standby];
         same("it moves to its standby, and only so", key, moves ? standby : before);
-        if (moves) _reached.moved = true;
-        if (moves && _held[key]) _reached.movedBack = true;
+        note(MOVED, moves);
+        note(MOVED_BACK, moves && _held[key]);
         _held[key] = true;
         for (uint256 i = 0; i < 3; i++) {
             if (!_held[_keys[i]]) continue;
@@ -105,21 +79,7 @@ contract StakedStandbysSmallScopeTest is StakingBase {
         done;
     }
 
-    /// The key that has the seat; 0: it is gone.
-    function holder() private view returns (bytes32 key) {
-        IMembership.Validator[] memory set = staking.validators();
-        for (uint256 i = 0; i < set.length; i++) {
-            for (uint256 k = 0; k < 3; k++) {
-                if (set[i].key != _keys[k]) continue;
-                check("one key has it", key == 0);
-                same("all its power", set[i].power, 100);
-                key = set[i].key;
-            }
-        }
-    }
-
-    function others(bytes32 key) private view returns (bytes32 first, bytes32 second) {
-        if (key == _keys[0]) return (_keys[1], _keys[2]);
-        return (_keys[0], key == _keys[1] ? _keys[2] : _keys[1]);
+    function holder() private view returns (bytes32) {
+        return holderIn(staking.validators(), 100);
     }
 }

@@ -2,29 +2,21 @@
 pragma solidity ^0.8.30;
 
 import "./GovernanceBase.sol";
+import "./SmallScope.sol";
 
 /// A small scope, searched through: what becomes of one seat and three keys of a consortium in three days, of which on
 /// each one thing is done, and the seat's key signs or is away. Each of the 2,744 sequences is tried.
-contract StandbysSmallScopeTest is GovernanceBase {
+contract StandbysSmallScopeTest is GovernanceBase, SeatSmallScope {
     uint256 private constant ACTIONS = 7;
     uint256 private constant DEPTH = 3;
     uint64 private constant PRESENCE = 64;
 
-    /// What the sequences came to. A search in which each call was refused would find nothing wrong.
-    struct Reached {
-        uint256 sequences;
-        bool moved;
-        bool movedBack;
-        bool rotated;
-        bool goneForFormerKey;
-        bool stayed;
-    }
+    uint8 private constant MOVED = 0;
+    uint8 private constant MOVED_BACK = 1;
+    uint8 private constant ROTATED = 2;
+    uint8 private constant GONE_FOR_FORMER_KEY = 3;
+    uint8 private constant STAYED = 4;
 
-    Reached private _reached;
-    bytes32[3] private _keys;
-    /// Had the seat.
-    mapping(bytes32 => bool) private _held;
-    mapping(bytes32 => bool) private _convicted;
     bytes32[] private _absent;
 
     function testAllSequencesOfOneSeatAndThreeKeys() public {
@@ -36,32 +28,15 @@ contract StandbysSmallScopeTest is GovernanceBase {
         for (uint256 i = 1; i < 3; i++) {
             prove(_keys[i], KeyRole.Validator, name(2));
         }
-        this.step(DEPTH);
-        Reached memory r = _reached;
-        same("each sequence was tried", r.sequences, (2 * ACTIONS) ** DEPTH);
-        check("moved, and back", r.moved && r.movedBack);
-        check("rotated", r.rotated);
-        check("evidence against a former key takes the seat", r.goneForFormerKey);
-        check("and against a standby's does not", r.stayed);
+        search(2 * ACTIONS, DEPTH);
+        check("moved, and back", isReached(MOVED) && isReached(MOVED_BACK));
+        check("rotated", isReached(ROTATED));
+        check("evidence against a former key takes the seat", isReached(GONE_FOR_FORMER_KEY));
+        check("and against a standby's does not", isReached(STAYED));
     }
 
-    /// A call of its own, as what it does below: memory that a call took is free after it.
-    function step(uint256 depth) external {
-        if (depth == 0) {
-            _reached.sequences++;
-            return;
-        }
-        for (uint256 what = 0; what < 2 * ACTIONS; what++) {
-            uint256 before = vm.snapshotState();
-            this.day(what / 2, what % 2 == 1);
-            this.step(depth - 1);
-            Reached memory reached = _reached;
-            vm.revertToStateAndDelete(before);
-            _reached = reached;
-        }
-    }
-
-    function day(uint256 what, bool away) external {
+    function choose(uint256 choice) external override {
+        (uint256 what, bool away) = (choice / 2, choice % 2 == 1);
         vm.warp(block.timestamp + 1 days);
         bytes32 before = holder();
         if (before == 0) return;
@@ -98,20 +73,20 @@ contract StandbysSmallScopeTest is GovernanceBase {
         check("no convicted key has it", !_convicted[key]);
         if (wrong != 0 && _held[wrong]) {
             same("it is gone with each key that had it", key, bytes32(0));
-            if (wrong != before) _reached.goneForFormerKey = true;
+            note(GONE_FOR_FORMER_KEY, wrong != before);
         } else {
             check("it is gone only so", key != 0);
-            if (wrong != 0) _reached.stayed = true;
+            note(STAYED, wrong != 0);
         }
         if (key == 0) return;
         if (rotated == 0) {
             bool moves = standby != 0 && standby != before && !_convicted[standby];
             same("it moves to its standby, and only so", key, moves ? standby : before);
-            if (moves) _reached.moved = true;
-            if (moves && _held[key]) _reached.movedBack = true;
+            note(MOVED, moves);
+            note(MOVED_BACK, moves && _held[key]);
         } else {
             check("rotated, or moved meanwhile", key == rotated || key == before || key == standby);
-            if (key == rotated) _reached.rotated = true;
+            note(ROTATED, key == rotated);
         }
         _held[key] = true;
         for (uint256 i = 0; i < 3; i++) {
@@ -139,21 +114,7 @@ contract StandbysSmallScopeTest is GovernanceBase {
         nextBlock(equivocators);
     }
 
-    /// The key that has the seat; 0: it is gone.
-    function holder() private view returns (bytes32 key) {
-        IMembership.Validator[] memory set = gov.validators();
-        for (uint256 i = 0; i < set.length; i++) {
-            for (uint256 k = 0; k < 3; k++) {
-                if (set[i].key != _keys[k]) continue;
-                check("one key has it", key == 0);
-                same("all its power", set[i].power, POWER);
-                key = set[i].key;
-            }
-        }
-    }
-
-    function others(bytes32 key) private view returns (bytes32 first, bytes32 second) {
-        if (key == _keys[0]) return (_keys[1], _keys[2]);
-        return (_keys[0], key == _keys[1] ? _keys[2] : _keys[1]);
+    function holder() private view returns (bytes32) {
+        return holderIn(gov.validators(), POWER);
     }
 }
