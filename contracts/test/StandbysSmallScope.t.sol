@@ -9,7 +9,6 @@ import "./SmallScope.sol";
 contract StandbysSmallScopeTest is GovernanceBase, SeatSmallScope {
     uint256 private constant ACTIONS = 7;
     uint256 private constant DEPTH = 3;
-    uint64 private constant PRESENCE = 64;
 
     uint8 private constant MOVED = 0;
     uint8 private constant MOVED_BACK = 1;
@@ -56,7 +55,7 @@ contract StandbysSmallScopeTest is GovernanceBase, SeatSmallScope {
     function pass(bool away) private {
         // One that the seat moved to signs.
         if (away) _absent.push(holder());
-        blocks(away ? PRESENCE + 2 : DELAY + 4);
+        blocks(away ? PRESENCE_BLOCKS + 2 : DELAY + 4);
         delete _absent;
     }
 

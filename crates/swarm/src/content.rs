@@ -208,8 +208,13 @@ impl Content {
         // The files' store is opened from the manifest on disk.
         tokio::task::block_in_place(|| manifest.store.sync())?;
         let resource = Resource::tree(id.root).among(&manifest.allow);
-        if let Some(tree) = self.opened_tree(link, resource, yields).await? {
-            return Ok(tree);
+        match self.opened(resource, false, yields).await {
+            Ok(Some(tree)) => {
+                check_size(link.size, tree.layout.bytes())?;
+                return Ok(tree);
+            }
+            Err(error @ (FetchError::Busy | FetchError::Stopping)) => return Err(error),
+            Ok(None) | Err(_) => {}
         }
         let bytes = self.tree_bytes(manifest).await?;
         check_size(link.size, bytes)?;
@@ -220,23 +225,6 @@ impl Content {
         let tree = self.opened(resource, true, yields).await?.ok_or_else(gone)?;
         self.store.change(id, |metadata| metadata.tree_bytes = Some(bytes))?;
         Ok(tree)
-    }
-
-    /// The files of a directory, if they were begun.
-    async fn opened_tree(
-        &self,
-        link: &Link,
-        resource: Resource,
-        yields: bool,
-    ) -> Result<Option<Arc<OpenStore>>, FetchError> {
-        match self.opened(resource, false, yields).await {
-            Ok(Some(tree)) => {
-                check_size(link.size, tree.layout.bytes())?;
-                Ok(Some(tree))
-            }
-            Err(error @ (FetchError::Busy | FetchError::Stopping)) => Err(error),
-            Ok(None) | Err(_) => Ok(None),
-        }
     }
 
     /// Whether the bytes of a resource count for the quota.

@@ -49,9 +49,7 @@ impl SwarmService {
         self.add_store(&opened);
         self.change_wants(resource, |topic, _| topic.want(want));
         self.finish_wants(resource);
-        if self.topics.get(&resource).is_some_and(Topic::is_due_again) {
-            self.find(resource);
-        }
+        self.find_if_due(resource);
         self.start_origins(resource);
     }
 

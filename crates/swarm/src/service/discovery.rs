@@ -47,9 +47,13 @@ const LOOK_WHILE_OFFERED: Duration = Duration::from_secs(5);
 impl SwarmService {
     pub(super) fn seek(&mut self, resource: Resource, seeking: Seeking) {
         let id = seeking.link.id;
-        let topic = self.topics.entry(resource).or_insert_with(|| Topic::new(id));
-        topic.seek(seeking);
-        if topic.is_due_again() {
+        self.topics.entry(resource).or_insert_with(|| Topic::new(id)).seek(seeking);
+        self.find_if_due(resource);
+    }
+
+    /// Asks for a resource that one more seeks or fetches, unless that was done just before.
+    pub(super) fn find_if_due(&mut self, resource: Resource) {
+        if self.topics.get(&resource).is_some_and(Topic::is_due_again) {
             self.find(resource);
         }
     }
