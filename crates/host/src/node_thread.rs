@@ -190,7 +190,7 @@ impl NodeThread {
                 }
                 Input::Done(done)
             }
-            Arrival::Call(NodeCall { call, reply }) => {
+            Arrival::Call(NodeCall { call, reply, .. }) => {
                 let id = CallId(self.next_call);
                 self.next_call += 1;
                 self.calls.insert(id, reply);

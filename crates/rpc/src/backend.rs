@@ -19,6 +19,8 @@ use trefoil_node::{Call, Event, NodeStatus, Reply};
 use trefoil_p2p::NetHandle;
 use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
 
+use crate::memory::Claim;
+
 // The node's thread may be executing a block; callers must not fill the memory meanwhile.
 /// Calls that may wait for the node's thread.
 pub const CALLS_MAX: usize = 4_096;
@@ -71,6 +73,9 @@ pub struct RpcBackend {
 pub struct NodeCall {
     pub call: Call,
     pub reply: oneshot::Sender<Reply>,
+    // Attack: while the disk is full, 4,096 transactions of 0.7 MB each whose callers gave up.
+    /// The room of what it holds, until the node's thread takes it.
+    pub held: Option<Claim>,
 }
 
 /// Why the node did not answer.
@@ -117,9 +122,17 @@ impl RpcBackend {
     /// When too many calls wait already, the node stops, or it lacks room on its disk and did not
     /// answer within [`ROOM_WAIT_MAX`].
     pub async fn call(&self, call: Call) -> Result<Reply, Unanswered> {
+        self.call_holding(call, None).await
+    }
+
+    /// [`Self::call`] of one that holds so much.
+    ///
+    /// # Errors
+    /// As of [`Self::call`].
+    pub async fn call_holding(&self, call: Call, held: Option<Claim>) -> Result<Reply, Unanswered> {
         let (reply, answer) = oneshot::channel();
         // Refused at once instead of waited for: a queue of waiting callers has no bound.
-        self.calls.try_send(NodeCall { call, reply }).map_err(|e| match e {
+        self.calls.try_send(NodeCall { call, reply, held }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Unanswered::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
         })?;

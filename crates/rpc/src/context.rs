@@ -8,10 +8,19 @@ use trefoil_ledger::Snapshot;
 use trefoil_types::Height;
 
 use crate::{
-    HttpAccess, Limits, RpcError, RpcResult, backend::RpcBackend, caches::BlockCache,
-    connections::HttpConnectionTable, counters::RequestCounters, event_hub::EventHub,
-    filter_table::FilterTable, heavy_turns::HeavyTurns, limits, memory::MemoryAccount,
-    params::BlockRef, pool_view::PoolView, source_places::SourcePlaces,
+    HttpAccess, Limits, RpcError, RpcResult,
+    backend::RpcBackend,
+    caches::BlockCache,
+    connections::HttpConnectionTable,
+    counters::RequestCounters,
+    event_hub::EventHub,
+    filter_table::FilterTable,
+    heavy_turns::HeavyTurns,
+    limits,
+    memory::MemoryAccount,
+    params::BlockRef,
+    pool_view::{PoolContent, PoolView},
+    source_places::SourcePlaces,
 };
 
 /// The server: everything a handler can reach.
@@ -68,6 +77,14 @@ impl Rpc {
     pub fn relieve(&self) {
         self.blocks.yield_room();
         self.connections.relieve();
+    }
+
+    /// The pool's transactions.
+    ///
+    /// # Errors
+    /// As of [`PoolView::content`].
+    pub async fn pool_content(&self) -> RpcResult<Arc<PoolContent>> {
+        self.pool.content(&self.backend, &self.memory).await
     }
 
     // One snapshot answers the whole request: between two looks at the tip a block may come.

@@ -3,7 +3,7 @@
 //! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     thread,
     time::Duration,
@@ -78,6 +78,16 @@ const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddr(pub SocketAddr);
 
+impl RemoteAddr {
+    // A node that listens on the machine's own address, or on IPv6 and IPv4, refused this machine.
+    /// Of a connection from one address to another: loopback, if it came from this machine.
+    pub(crate) fn of(from: SocketAddr, to: Option<SocketAddr>) -> Self {
+        let ip = from.ip().to_canonical();
+        let own = to.is_some_and(|to| to.ip().to_canonical() == ip);
+        Self(SocketAddr::new(if own { Ipv4Addr::LOCALHOST.into() } else { ip }, from.port()))
+    }
+}
+
 /// Serves on `address`, with `content` beside, until the node's thread ends; the address returned
 /// has the port, if 0 was asked for. What callers make it hold draws on `memory`.
 ///
@@ -150,14 +160,15 @@ pub async fn accept(router: Router, listener: TcpListener, connections: Arc<Http
                 continue;
             }
         };
-        let connection = connections.admit(from.ip());
+        let from = RemoteAddr::of(from, stream.local_addr().ok());
+        let connection = connections.admit(from.0.ip());
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
         let stream = WatchedStream::new(stream, connection, connections.clone());
         let routes = routes.clone();
         tokio::spawn(async move {
             drop(unheard);
-            converse(stream, routes, RemoteAddr(from)).await;
+            converse(stream, routes, from).await;
         });
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 use trefoil_node::{Call, Reply};
 use trefoil_types::Transaction;
 
-use crate::{RpcResult, backend::RpcBackend, limits};
+use crate::{MemoryAccount, RpcResult, backend::RpcBackend, limits, memory::Claim};
 
 /// What waits in the pool.
 #[derive(Default)]
@@ -22,15 +22,24 @@ pub struct PoolContent {
     pub pending: Vec<Transaction>,
     /// Wait for a nonce before theirs.
     pub queued: Vec<Transaction>,
+    /// The room of both lists.
+    _claim: Option<Claim>,
 }
 
-// A full pool is 100 MiB that no account counts.
+// A full pool is 100 MiB, of which the node holds the most itself. Attack: lists that wait for a turn
+// of heavy work, a new one each 100 ms.
 /// The newest list as long as anybody uses it, and when it was asked for.
 #[derive(Default)]
 pub struct PoolView(Mutex<Option<(Instant, Weak<PoolContent>)>>);
 
 impl PoolView {
-    pub async fn content(&self, backend: &RpcBackend) -> RpcResult<Arc<PoolContent>> {
+    /// # Errors
+    /// There is no room for a list; the node does not answer.
+    pub async fn content(
+        &self,
+        backend: &RpcBackend,
+        memory: &MemoryAccount,
+    ) -> RpcResult<Arc<PoolContent>> {
         let asked = Instant::now();
         // One asks for all who wait here meanwhile.
         let mut newest = self.0.lock().await;
@@ -42,7 +51,10 @@ impl PoolView {
         }
         let listed = Instant::now();
         let content = match backend.call(Call::PoolContent).await? {
-            Reply::PoolContent { pending, queued } => PoolContent { pending, queued },
+            Reply::PoolContent { pending, queued } => {
+                let bytes = (pending.len() + queued.len()) * size_of::<Transaction>();
+                PoolContent { pending, queued, _claim: Some(memory.claim(bytes)?) }
+            }
             _ => PoolContent::default(),
         };
         let content = Arc::new(content);
@@ -64,7 +76,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_is_let_go_when_nobody_uses_it() {
         let server = TestServer::new().await;
-        let content = server.rpc.pool.content(&server.rpc.backend).await.unwrap();
+        let content = server.rpc.pool_content().await.unwrap();
         let newest = server.rpc.pool.0.lock().await.clone().expect("a list").1;
         assert!(newest.upgrade().is_some());
         drop(content);

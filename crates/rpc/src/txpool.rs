@@ -70,7 +70,7 @@ async fn all<T: Serialize>(
     params: &Params,
     show: impl Fn(&Transaction) -> T + Send + 'static,
 ) -> RpcResult {
-    let pool = rpc.pool.content(&rpc.backend).await?;
+    let pool = rpc.pool_content().await?;
     let gather = move |rpc: &Rpc, _: &Params| {
         let mut gathering = Gathering::begin(rpc);
         let pending = gathering.by_sender(&pool.pending, &show)?;
@@ -93,7 +93,7 @@ pub async fn content(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
 
 pub async fn content_from(rpc: &Arc<Rpc>, params: &Params) -> RpcResult {
     let sender: Address = params.get(0)?;
-    let pool = rpc.pool.content(&rpc.backend).await?;
+    let pool = rpc.pool_content().await?;
     let gather = move |rpc: &Rpc, _: &Params| {
         let mut gathering = Gathering::begin(rpc);
         let mut own = |txs: &[Transaction]| {

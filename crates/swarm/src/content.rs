@@ -286,11 +286,8 @@ impl Content {
         }
         let resource = Resource::file(id.root).among(allow);
         if let Some(opened) = self.opened(resource, false, false).await? {
-            // On a full disk the use cannot be noted, and the content is here all the same.
-            match self.store.touch(id) {
-                Ok(true) => self.provide(),
-                Ok(false) => {}
-                Err(error) => tracing::debug!(%id, %error, "its use is not noted"),
+            if self.store.touch(id) {
+                self.provide();
             }
             return Ok(opened);
         }

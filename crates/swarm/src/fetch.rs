@@ -308,9 +308,11 @@ impl Topic {
         !self.watched || self.asked_at.is_none_or(|at| at.elapsed() >= FIND_AGAIN)
     }
 
-    /// Whether its store may be closed.
+    // Attack: a caller asks the gateway for one name after the other and hangs up: each stayed for
+    // `IDLE`, 1.5 million of them.
+    /// Whether its store may be closed; without a store nothing is kept for later.
     pub fn is_idle(&self, now: Instant) -> bool {
-        self.spare().is_some_and(|(_, used)| now - used > IDLE)
+        self.spare().is_some_and(|(_, used)| self.opened.is_none() || now - used > IDLE)
     }
 
     /// Its store, if something came since the last sync.
@@ -334,5 +336,24 @@ impl Topic {
             from_web: self.from_web,
             by_peer: self.peers.iter().map(|(peer, bytes)| (*peer, *bytes)).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_is_given_up_leaves_nothing() {
+        let id = ContentId { kind: ResourceKind::File, root: [1; 32] };
+        let mut topic = Topic::new(id);
+        let (found, caller) = oneshot::channel();
+        let measure = Measure { wanted: 1, most: 1, kept: true };
+        topic.seek(Seeking { link: id.into(), measure, found });
+        topic.forget_unwanted();
+        assert!(!topic.is_idle(Instant::now()), "a caller waits");
+        drop(caller);
+        topic.forget_unwanted();
+        assert!(topic.is_idle(Instant::now()));
     }
 }

@@ -42,7 +42,7 @@ use crate::{
     origins::Origins,
     peer::PeerStreams,
     peer_backlog::AllBacklogs,
-    store::{CHUNK, ContentStore, OpenStore, is_full},
+    store::{CHUNK, ContentStore, OpenStore, StoreError, is_full},
 };
 
 // A group counts after a crash only if it was synced (ADR 15), and a sync of each group
@@ -391,16 +391,20 @@ impl SwarmService {
             self.close_all(goes, &FetchError::NoRoom(why));
             tracing::error!(id = %goes, "what came of it is removed: there is no room");
             self.frees = true;
-            self.free(vec![goes]);
+            self.free(vec![goes], ContentStore::remove);
         }
     }
 
-    fn free(&mut self, ids: Vec<ContentId>) {
+    fn free(
+        &mut self,
+        ids: Vec<ContentId>,
+        remove: fn(&ContentStore, ContentId) -> Result<(), StoreError>,
+    ) {
         let (store, events) = (self.store.clone(), self.event_to.clone());
         task::spawn_blocking(move || {
             // The operator may have removed some.
             let mut here = ids.into_iter().filter(|id| store.metadata(*id).is_some());
-            let result = here.try_for_each(|id| store.remove(id));
+            let result = here.try_for_each(|id| remove(&store, id));
             // The service may have ended.
             let _ = events.blocking_send(TaskEvent::Freed { result });
         });
@@ -431,7 +435,7 @@ impl SwarmService {
         }
         match ids.is_empty() {
             true => self.collects = false,
-            false => self.free(ids),
+            false => self.free(ids, ContentStore::remove_excess),
         }
     }
 
@@ -470,6 +474,13 @@ impl SwarmService {
         if let Err(error) = self.store.space.look() {
             tracing::warn!(%error, "cannot tell how much room content has");
         }
+        let store = self.store.clone();
+        task::spawn_blocking(move || {
+            // On a full disk a use cannot be noted, and the content is here all the same.
+            if let Err(error) = store.write_uses() {
+                tracing::debug!(%error, "the last use is not noted");
+            }
+        });
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.change_wants(resource, |topic, _| topic.forget_unwanted());

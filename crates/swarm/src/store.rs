@@ -58,10 +58,15 @@ pub use self::{
 };
 use crate::{log_limit::LogLimit, shared_tree::SharedTree};
 
-// Each note is a write with a sync, and the gateway asks for a resource at each MiB that it
-// reads. The order in which resources are removed is exact to a minute.
+// Each note is a write with syncs beside the journal's, and the gateway asks for a resource at
+// each MiB that it reads. The order in which resources are removed is exact to a minute; of uses
+// that are not yet on disk, a crash forgets those of the last minutes.
 /// A use is noted anew after this time, in seconds.
 const TOUCH_S: u64 = 60;
+
+/// Of so many resources [`ContentStore::write_uses`] writes the last use.
+const USES_WRITTEN: usize = 8;
+
 const HASHES_MAP: &str = "hashes.map";
 
 /// How the name of what was set aside begins.
@@ -78,6 +83,10 @@ pub struct ContentStore {
     pub space: Arc<DiskSpace>,
     pub directories: OpenDirectories,
     state: Mutex<ResourceIndex>,
+    // A page reads many small resources, and each use was a sync under the lock that the service
+    // and the gateway's threads look at.
+    /// Held while what is on disk of a resource changes: before the index, which no write holds.
+    writes: Mutex<()>,
     promises: Promises,
     /// Which resources the log said of that they cannot be read.
     pub complaints: LogLimit<Resource>,
@@ -153,10 +162,22 @@ impl ContentStore {
         }
         // The journal is beside it.
         let space = Arc::new(DiskSpace::below(dir, dir.parent().unwrap_or(dir)));
-        let (state, promises) = (Mutex::new(state), Promises::default());
-        let directories = OpenDirectories::default();
-        let complaints = LogLimit::default();
-        Ok((Self { dir: dir.into(), quota, space, directories, state, promises, complaints }, all))
+        let store = Self {
+            dir: dir.into(),
+            quota,
+            space,
+            directories: OpenDirectories::default(),
+            state: Mutex::new(state),
+            writes: Mutex::default(),
+            promises: Promises::default(),
+            complaints: LogLimit::default(),
+        };
+        Ok((store, all))
+    }
+
+    /// What is on disk changes while this is held.
+    fn write(&self) -> MutexGuard<'_, ()> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, ResourceIndex> {
@@ -217,14 +238,14 @@ impl ContentStore {
         id: ContentId,
         change: impl FnOnce(&mut Metadata),
     ) -> Result<Option<bool>, StoreError> {
-        let mut state = self.lock();
-        let Some(metadata) = state.metadata.get(&id) else { return Ok(None) };
+        let _writes = self.write();
+        let Some(metadata) = self.metadata(id) else { return Ok(None) };
         let mut changed = metadata.clone();
         change(&mut changed);
-        let differs = changed != *metadata;
+        let differs = changed != metadata;
         if differs {
             write_metadata(&self.place(id), &changed)?;
-            state.set(id, changed);
+            self.lock().set(id, changed);
         }
         Ok(Some(differs))
     }
@@ -235,16 +256,31 @@ impl ContentStore {
         changed.map(drop).ok_or(StoreError::NotHere(id))
     }
 
-    /// Notes that it was asked for just now (see `TOUCH_S`). Returns whether there was
-    /// something to note.
-    pub fn touch(&self, id: ContentId) -> Result<bool, StoreError> {
+    /// Notes that it was asked for just now (see `TOUCH_S`), and later so on disk. Returns whether
+    /// there was something to note.
+    pub fn touch(&self, id: ContentId) -> bool {
         let now = now_s();
-        let touch = |metadata: &mut Metadata| {
-            if metadata.used_s.saturating_add(TOUCH_S) <= now {
-                metadata.used_s = now;
-            }
-        };
-        Ok(self.change(id, touch)? == Some(true))
+        let mut state = self.lock();
+        let Some(metadata) = state.metadata.get_mut(&id) else { return false };
+        let due = metadata.used_s.saturating_add(TOUCH_S) <= now;
+        if due {
+            metadata.used_s = now;
+            state.used.insert(id);
+        }
+        due
+    }
+
+    /// Writes the last uses of some resources, unless something is being written.
+    pub fn write_uses(&self) -> Result<(), StoreError> {
+        let Ok(_writes) = self.writes.try_lock() else { return Ok(()) };
+        for _ in 0..USES_WRITTEN {
+            let mut state = self.lock();
+            let Some(id) = state.used.pop_first() else { break };
+            let Some(metadata) = state.metadata.get(&id).cloned() else { continue };
+            drop(state);
+            write_metadata(&self.place(id), &metadata)?;
+        }
+        Ok(())
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are here once its
@@ -391,21 +427,38 @@ impl ContentStore {
 
     /// Removes the kept bytes of a resource; never a user's file.
     pub fn remove(&self, id: ContentId) -> Result<(), StoreError> {
+        self.remove_if(id, |_| true)
+    }
+
+    /// Removes it if it is still what goes to make room: nobody pinned it since.
+    pub(crate) fn remove_excess(&self, id: ContentId) -> Result<(), StoreError> {
+        self.remove_if(id, |metadata| self.counts(id, metadata) && !self.is_awaited(id))
+    }
+
+    fn remove_if(
+        &self,
+        id: ContentId,
+        goes: impl FnOnce(&Metadata) -> bool,
+    ) -> Result<(), StoreError> {
+        let writes = self.write();
+        let metadata = self.metadata(id).ok_or(StoreError::NotHere(id))?;
+        if !goes(&metadata) {
+            return Ok(());
+        }
         let mut state = self.lock();
         state.apart.remove(&id);
-        if !state.forget(id) {
-            return Err(StoreError::NotHere(id));
-        }
+        state.forget(id);
+        drop(state);
         let place = self.place(id);
         // The metadata first: a crash leaves no half of a resource.
         fs::remove_file(place.join(METADATA_FILE)).map_err(failed("remove", &place))?;
-        // A large file takes long, and others wait for the lock. The name stays free for another
+        // A large file takes long, and others wait to write. The name stays free for another
         // fetch meanwhile, unless one that was removed before still goes.
         let gone = self.dir.join(format!("{GONE}{id}"));
         if fs::rename(&place, &gone).is_err() {
             return fs::remove_dir_all(&place).map_err(failed("remove", &place));
         }
-        drop(state);
+        drop(writes);
         fs::remove_dir_all(&gone).map_err(failed("remove", &gone))
     }
 

@@ -249,7 +249,8 @@ async fn each_lane_has_its_turn_in_a_batch_whose_time_is_over() {
     let (calls, waiting) = mpsc::channel(2);
     lanes.calls = waiting;
     for _ in 0..2 {
-        let call = NodeCall { call: trefoil_node::Call::Peers, reply: oneshot::channel().0 };
+        let (call, reply) = (trefoil_node::Call::Peers, oneshot::channel().0);
+        let call = NodeCall { call, reply, held: None };
         calls.try_send(call).unwrap();
     }
     let tip = || Message::Tip(Tip { height: 0, hash: B256::ZERO, round: 0 });

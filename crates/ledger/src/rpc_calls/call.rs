@@ -90,7 +90,8 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     }
 
     /// `eth_estimateGas`. As in geth: one run with all gas shows whether it can succeed at
-    /// all; a second guess is nearly always close; a binary search makes it exact.
+    /// all; a second guess is nearly always close; a binary search makes it exact, if all runs
+    /// together need no more gas than one may have.
     pub fn estimate_gas(&self, request: &TransactionRequest) -> Result<Estimate, CallError> {
         let mut tx = self.tx(request)?;
         let most = self.most_gas(request, &tx)?;
@@ -124,10 +125,14 @@ impl<'a, S: StateReader> Simulation<'a, S> {
                 None => low = guess,
             }
         }
+        // Attack: code that needs nearly all that it may have, and burns it in each of 24 runs.
+        let mut left = self.gas_cap;
         while low + 1 < high {
             // Most need little more than the least, so the search looks near it first (as
             // geth's).
             let middle = (low + (high - low) / 2).min(low.saturating_mul(2).max(low + 1));
+            let Some(rest) = left.checked_sub(middle) else { break };
+            left = rest;
             match self.succeeds(&tx, middle)? {
                 Some(()) => high = middle,
                 None => low = middle,
@@ -145,13 +150,18 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         if request.gas.is_none() {
             tx.gas_limit = tx.gas_limit.min(self.affordable(&tx)?);
         }
+        let mut left = self.gas_cap;
         for _ in 1..ACCESS_LIST_ROUNDS_MAX {
-            let list = self.touched(&tx)?;
+            let (list, gas) = self.touched(&tx)?;
             if list == tx.access_list {
                 break;
             }
+            left = left.saturating_sub(gas);
             tx.tx_type = tx.tx_type.max(1);
             tx.access_list = list;
+            if left == 0 {
+                break;
+            }
         }
         let result = self.run(tx.clone())?;
         let gas_used = result.tx_gas_used();
@@ -287,12 +297,12 @@ impl<'a, S: StateReader> Simulation<'a, S> {
     }
 
     /// The accounts and slots that a run touches, except those that every transaction
-    /// touches.
-    fn touched(&self, tx: &TxEnv) -> Result<AccessList, Refused> {
+    /// touches; and the gas of the run.
+    fn touched(&self, tx: &TxEnv) -> Result<(AccessList, u64), Refused> {
         let inspector = AccessListInspector::new(tx.access_list.clone());
         let mut machine = self.machine(tx)?.with_inspector(inspector);
-        machine.inspect(tx.clone())?;
-        Ok(machine.inspector().access_list())
+        let gas = machine.inspect(tx.clone())?.tx_gas_used();
+        Ok((machine.inspector().access_list(), gas))
     }
 
     /// A machine for `tx`, whose creates it judges by the sender that the caller names.

@@ -119,7 +119,7 @@ pub fn no_uncle(_: &Rpc, params: &Params) -> RpcResult {
 }
 
 async fn pending(rpc: &Arc<Rpc>, whole: bool, params: &Params) -> RpcResult {
-    let pool = rpc.pool.content(&rpc.backend).await?;
+    let pool = rpc.pool_content().await?;
     let show = move |rpc: &Rpc, _: &Params| {
         json_within(&rpc.memory, 0, &convert::block(&next_block(rpc, &pool), whole))
     };

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use alloy_consensus::InMemorySize as _;
 use alloy_primitives::{B256, Bytes};
 use tokio::time::{Instant, timeout_at};
 use trefoil_node::{Call, Reply};
@@ -37,7 +38,8 @@ async fn submit(rpc: &Rpc, raw: Bytes) -> RpcResult<B256> {
         return Err(TxError::Malformed("typed transaction too short".into()).into());
     }
     let tx = rpc.backend.recover(raw).await?;
-    match rpc.backend.call(Call::Submit(tx)).await? {
+    let held = rpc.memory.claim(tx.inner().size())?;
+    match rpc.backend.call_holding(Call::Submit(tx), Some(held)).await? {
         Reply::Submitted(result) => Ok(result?),
         _ => Err(RpcError::Internal("the node did not say whether it took it".into())),
     }

@@ -56,6 +56,24 @@ impl AdminServer {
     }
 }
 
+#[test]
+fn this_machine_is_known_whatever_address_the_node_listens_on() {
+    let table = [
+        ("127.0.0.1:1", "127.0.0.1:8545", true),
+        ("[::1]:1", "[::1]:8545", true),
+        // It listens on `[::]`.
+        ("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:8545", true),
+        ("192.0.2.1:1", "192.0.2.1:8545", true),
+        ("[::ffff:192.0.2.1]:1", "[::ffff:192.0.2.1]:8545", true),
+        ("192.0.2.2:1", "192.0.2.1:8545", false),
+        ("[2001:db8::2]:1", "[2001:db8::1]:8545", false),
+    ];
+    for (from, to, is_this_machine) in table {
+        let seen = RemoteAddr::of(from.parse().unwrap(), Some(to.parse().unwrap()));
+        assert_eq!(seen.0.ip().is_loopback(), is_this_machine, "{from} to {to}");
+    }
+}
+
 // The content service hands blocking work to its runtime, which must have threads for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_methods_are_answered_as_the_standard_has_it() {

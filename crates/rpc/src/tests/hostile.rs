@@ -523,3 +523,18 @@ async fn a_node_that_waits_for_its_disk_is_not_waited_for() {
     third.reply.send(Reply::PendingNonce(1)).unwrap();
     assert!(waiting.await.unwrap().is_ok());
 }
+
+/// Attack: callers give up while the node's thread waits, and leave what they sent.
+#[tokio::test]
+async fn what_waits_for_the_node_is_claimed_until_it_is_taken() {
+    let server = TestServer::new().await;
+    let (calls, mut asked) = tokio::sync::mpsc::channel(4);
+    let stuck = RpcBackend { calls, ..server.rpc.backend.clone() };
+    let free = server.rpc.memory.used();
+    let held = server.rpc.memory.claim(100_000).unwrap();
+    let gives_up = stuck.call_holding(Call::Peers, Some(held));
+    assert!(tokio::time::timeout(Duration::from_millis(10), gives_up).await.is_err());
+    assert_eq!(server.rpc.memory.used(), free + 100_000);
+    drop(asked.recv().await);
+    assert_eq!(server.rpc.memory.used(), free);
+}

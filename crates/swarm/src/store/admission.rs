@@ -124,7 +124,7 @@ impl ContentStore {
     }
 
     /// Whether the bytes of a resource count for the quota.
-    fn counts(&self, id: ContentId, metadata: &Metadata) -> bool {
+    pub(super) fn counts(&self, id: ContentId, metadata: &Metadata) -> bool {
         metadata.shared.is_none() && !metadata.pinned && !self.lock().apart.contains(&id)
     }
 

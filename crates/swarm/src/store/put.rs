@@ -105,13 +105,13 @@ impl ContentStore {
     ) -> Result<(), StoreError> {
         write_metadata(staging.path(), &metadata)?;
         let place = self.place(id);
-        let mut state = self.lock();
+        let _writes = self.write();
         if place.exists() {
             fs::remove_dir_all(&place).map_err(failed("replace", &place))?;
         }
         fs::rename(staging.keep(), &place).map_err(failed("write", &place))?;
         sync_directory(&self.dir).map_err(failed("sync", &self.dir))?;
-        state.insert(id, metadata);
+        self.lock().insert(id, metadata);
         Ok(())
     }
 }

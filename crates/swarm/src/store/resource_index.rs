@@ -16,6 +16,8 @@ pub(super) struct ResourceIndex {
     pub open: BTreeSet<ContentId>,
     /// Those that the quota does not count until this node ends, or its user wants them.
     pub apart: BTreeSet<ContentId>,
+    /// Those whose last use is not on disk.
+    pub used: BTreeSet<ContentId>,
 }
 
 impl ResourceIndex {
@@ -36,16 +38,12 @@ impl ResourceIndex {
         self.metadata.insert(id, metadata);
     }
 
-    /// `false`: it was not known.
-    pub fn forget(&mut self, id: ContentId) -> bool {
-        let Some(metadata) = self.metadata.remove(&id) else {
-            return false;
-        };
+    pub fn forget(&mut self, id: ContentId) {
+        let Some(metadata) = self.metadata.remove(&id) else { return };
         for resource in resources(id, &metadata.allow) {
             self.ids.remove(&resource);
         }
         self.open.remove(&id);
-        true
     }
 }
 

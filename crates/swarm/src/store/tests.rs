@@ -57,6 +57,40 @@ fn what_is_pinned_or_busy_is_not_removed_to_make_room() {
     assert_eq!(store.excess(), [], "a file of a state snapshot");
     store.set_apart(other, false);
     assert_eq!(store.excess(), [other]);
+    store.pin(other, true).unwrap();
+    store.remove_excess(other).unwrap();
+    assert!(store.metadata(other).is_some(), "the operator pinned it since");
+    store.pin(other, false).unwrap();
+    store.remove_excess(other).unwrap();
+    assert!(store.metadata(other).is_none());
+}
+
+#[test]
+fn a_use_is_noted_at_once_and_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path(), None).unwrap();
+    let ids: Vec<ContentId> = (0..=USES_WRITTEN as u8).map(|n| file([n; 32])).collect();
+    for id in &ids {
+        store.begin(&(*id).into(), 100_000, |_| Ok(())).map(drop).unwrap();
+        store.change(*id, |metadata| metadata.used_s = 1).unwrap();
+    }
+    // Nobody who reads waits for what is being written.
+    let writes = store.write();
+    assert!(ids.iter().all(|id| store.touch(*id)) && !store.touch(ids[0]));
+    store.write_uses().unwrap();
+    drop(writes);
+    let written = || {
+        let used = |id: &&ContentId| {
+            let place = dir.path().join(id.to_string());
+            read_metadata(&place).unwrap().unwrap().1.used_s > 1
+        };
+        ids.iter().filter(used).count()
+    };
+    assert_eq!(written(), 0);
+    store.write_uses().unwrap();
+    assert_eq!(written(), USES_WRITTEN);
+    store.write_uses().unwrap();
+    assert_eq!(written(), ids.len());
 }
 
 /// Each is smaller than the quota.

@@ -241,6 +241,22 @@ fn an_estimate_is_exact() {
     }
 }
 
+/// Attack: what needs most of the gas, and burns what it gets, in each run of a search.
+#[test]
+fn all_runs_of_an_estimate_have_the_gas_of_one_more() {
+    // Burns all unless 100,000 are left.
+    let chain = chain(0, &bytes!("620186a05a10600857005bfe"));
+    let to = TransactionRequest { from: Some(RICH), ..request(Some(CONTRACT)) };
+    let estimate = |gas_cap| {
+        let options = CallOptions { gas_cap, ..CallOptions::default() };
+        with(&chain, &options, |simulation| simulation.estimate_gas(&to))
+    };
+    let Ok(Estimate::Gas(exact)) = estimate(16_000_000) else { panic!("it succeeds") };
+    assert!((121_000..122_000).contains(&exact), "{exact}");
+    // The next run would be of more than half: three quarters of it are gone.
+    assert_eq!(estimate(200_000), Ok(Estimate::Gas(200_000)));
+}
+
 #[test]
 fn an_estimate_of_what_cannot_succeed() {
     let reverts = chain(0, &bytes!("602a5f5260205ffd"));
