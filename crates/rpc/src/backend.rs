@@ -19,7 +19,7 @@ use trefoil_node::{Call, Event, NodeStatus, Reply};
 use trefoil_p2p::NetHandle;
 use trefoil_types::{B256, ChainSpec, PeerId, PublicKey, Transaction, TxError, decode_tx};
 
-use crate::memory::Claim;
+use crate::{RpcError, memory::Claim};
 
 // The node's thread may be executing a block; callers must not fill the memory meanwhile.
 /// Calls that may wait for the node's thread.
@@ -90,6 +90,15 @@ pub enum Unanswered {
          transaction may still be taken"
     )]
     LacksRoom(String),
+}
+
+impl From<Unanswered> for RpcError {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::Overloaded | Unanswered::LacksRoom(_) => Self::Busy(error.to_string()),
+            Unanswered::Stopping => Self::Internal(error.to_string()),
+        }
+    }
 }
 
 impl RpcBackend {

@@ -12,8 +12,6 @@ use trefoil_ledger::LedgerError;
 use trefoil_mempool::MempoolError;
 use trefoil_types::{Height, TxError};
 
-use crate::backend::Unanswered;
-
 /// A finished answer: JSON text, written once.
 pub type Json = Box<RawValue>;
 
@@ -123,15 +121,6 @@ impl From<LedgerError> for RpcError {
             | LedgerError::Unfinished
             | LedgerError::Founding(_)
             | LedgerError::Governing(_) => Self::Internal(error.to_string()),
-        }
-    }
-}
-
-impl From<Unanswered> for RpcError {
-    fn from(error: Unanswered) -> Self {
-        match error {
-            Unanswered::Overloaded | Unanswered::LacksRoom(_) => Self::Busy(error.to_string()),
-            Unanswered::Stopping => Self::Internal(error.to_string()),
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::{
     origins::Origins,
     peer::PeerStreams,
     peer_backlog::AllBacklogs,
-    store::{CHUNK, ContentStore, OpenStore, StoreError, is_full},
+    store::{CHUNK, ContentStore, OpenStore, Remove, is_full},
 };
 
 // A group counts after a crash only if it was synced (ADR 15), and a sync of each group
@@ -395,11 +395,7 @@ impl SwarmService {
         }
     }
 
-    fn free(
-        &mut self,
-        ids: Vec<ContentId>,
-        remove: fn(&ContentStore, ContentId) -> Result<(), StoreError>,
-    ) {
+    fn free(&mut self, ids: Vec<ContentId>, remove: Remove) {
         let (store, events) = (self.store.clone(), self.event_to.clone());
         task::spawn_blocking(move || {
             // The operator may have removed some.
@@ -475,12 +471,7 @@ impl SwarmService {
             tracing::warn!(%error, "cannot tell how much room content has");
         }
         let store = self.store.clone();
-        task::spawn_blocking(move || {
-            // On a full disk a use cannot be noted, and the content is here all the same.
-            if let Err(error) = store.write_uses() {
-                tracing::debug!(%error, "the last use is not noted");
-            }
-        });
+        task::spawn_blocking(move || store.write_uses());
         let resources: Vec<Resource> = self.topics.keys().copied().collect();
         for resource in resources {
             self.change_wants(resource, |topic, _| topic.forget_unwanted());

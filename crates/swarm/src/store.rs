@@ -75,6 +75,9 @@ const ASIDE: &str = "aside-";
 /// How the name of what is being removed begins.
 const GONE: &str = "gone-";
 
+/// A way to remove a resource.
+pub type Remove = fn(&ContentStore, ContentId) -> Result<(), StoreError>;
+
 #[derive(Debug)]
 pub struct ContentStore {
     dir: PathBuf,
@@ -271,16 +274,18 @@ impl ContentStore {
     }
 
     /// Writes the last uses of some resources, unless something is being written.
-    pub fn write_uses(&self) -> Result<(), StoreError> {
-        let Ok(_writes) = self.writes.try_lock() else { return Ok(()) };
+    pub fn write_uses(&self) {
+        let Ok(_writes) = self.writes.try_lock() else { return };
         for _ in 0..USES_WRITTEN {
             let mut state = self.lock();
             let Some(id) = state.used.pop_first() else { break };
             let Some(metadata) = state.metadata.get(&id).cloned() else { continue };
             drop(state);
-            write_metadata(&self.place(id), &metadata)?;
+            // On a full disk a use cannot be noted, and the content is here all the same.
+            if let Err(error) = write_metadata(&self.place(id), &metadata) {
+                tracing::debug!(%id, %error, "its last use is not noted");
+            }
         }
-        Ok(())
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are here once its
