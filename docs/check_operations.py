@@ -324,6 +324,10 @@ def standby(machines):
     page.do("dora", "trefoil validator rotate-key", fill(peers[3], dora["validator"], proof))
     wait("dora signs", lambda: seat()["key"] == dora["validator"] and seat()["signedLast"])
     page.do("dora", "trefoil validator rotate-key", fill(peers[3], spare["validator"]))
+    machines.stop("dora")
+    height = machines.ask("acme", "status")["height"]
+    wait("64 heights", lambda: machines.ask("acme", "status")["height"] > height + 70)
+    page.do("cora", "trefoil node revoke", fill(peers[2]))
     page.end()
 
 
