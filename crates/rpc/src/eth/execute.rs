@@ -72,10 +72,12 @@ fn output(outcome: CallOutcome) -> RpcResult<Bytes> {
     }
 }
 
-/// Without a block it runs on the pending one, as a transaction sent now would.
+// The pending block lacks the calls that open it: there the governing contract does not know yet who
+// missed the tip.
+/// Without a block it runs on the latest, as geth does.
 pub fn estimate_gas(rpc: &Rpc, params: &Params) -> RpcResult {
     let request: TransactionRequest = params.get(0)?;
-    let site = site(rpc, params.opt(1)?.or(Some(BlockRef::Pending)))?;
+    let site = site(rpc, params.opt(1)?)?;
     let options = options(params, 2)?;
     let estimate = claimed(&rpc.memory, |memory| {
         Ok(site.simulation(&options)?.within(memory).estimate_gas(&request)?)

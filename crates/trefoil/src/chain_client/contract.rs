@@ -218,8 +218,7 @@ impl Contract {
             // A transaction that reverts is in a block too, and has spent its gas.
             1u64 => Ok(receipt),
             _ => {
-                // The estimate runs before the calls that open a block, so it does not know who
-                // missed the last one. After the block the same call is refused in words.
+                // The chain changed since the estimate: by now the same call is refused in words.
                 self.call("eth_call", json!([call, receipt.block_number])).await?;
                 Err(ContractError::Failed { hash: signed.hash, height: receipt.block_number.to() })
             }
