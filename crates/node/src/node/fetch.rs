@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
+use trefoil_ledger::raw_transactions_root;
 use trefoil_types::{
-    B256, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
+    B256, Header, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
     message::{Bodies, GetBodies, Lane},
     message_rule as rules,
 };
@@ -16,7 +17,7 @@ use crate::{
     candidates::CandidateBody,
     fetch_transactions::{Givers, MissingTransactions, send_pieces},
     jobs::RecoveryPurpose,
-    node::{HeightState, Node},
+    node::{HeightState, Node, proposals::is_body},
     peer_bytes::request_cost,
 };
 
@@ -177,8 +178,8 @@ impl Node {
             return self.forget_dropped();
         };
         let CandidateBody::Missing(missing) = &mut candidate.body else { return };
-        let (list_from, txs) = (missing.sender(), missing.on_answer(now, peer, txs, requests));
-        candidate.fetched_bytes += txs.iter().map(|raw| raw.len()).sum::<usize>();
+        let (list_from, came) = (missing.sender(), missing.on_answer(now, peer, txs, requests));
+        candidate.fetched_bytes += came;
         let is_over = missing.list_bytes() > rules::BODIES.held.peer;
         self.forget_dropped();
         self.give_due_bodies(now, effects);
@@ -187,12 +188,32 @@ impl Node {
             effects.blame_relay(list_from, Offence::InvalidBlock);
             return self.abandon_list(now, block, effects);
         }
-        if txs.is_empty() {
+        if came == 0 {
             // Attack: a peer that was asked once repeats its answer.
             effects.note_unasked(peer, Lane::Consensus, bytes, count);
         } else {
-            self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
             self.ask_transactions(now, block, effects);
+            self.recover_bodies(now, block, effects);
+        }
+    }
+
+    /// Has the senders of what came recovered; gives up a list that its transactions' bytes show to
+    /// be false.
+    pub(super) fn recover_bodies(&mut self, now: Time, block: B256, effects: &mut Effects) {
+        let Some(missing) = self.height.candidates.missing_mut(&block) else { return };
+        let list_from = missing.sender();
+        let is_body = |header: &Header, raw: &[Bytes]| {
+            is_body(header, raw, |raw| raw.len(), raw_transactions_root)
+        };
+        match missing.take_due(is_body) {
+            Some(txs) if txs.is_empty() => {}
+            Some(txs) => {
+                self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
+            }
+            None => {
+                effects.blame_relay(list_from, Offence::InvalidBlock);
+                self.abandon_list(now, block, effects);
+            }
         }
     }
 
@@ -227,13 +248,18 @@ impl Node {
         effects: &mut Effects,
     ) {
         let HeightState { candidates, requests, .. } = &mut self.height;
-        let mut whole = Vec::new();
+        let (mut whole, mut here) = (Vec::new(), Vec::new());
         for (block, missing) in candidates.all_missing_mut() {
             if missing.on_transactions(txs, requests) {
                 whole.push(*block);
+            } else if missing.is_all_here() {
+                here.push(*block);
             }
         }
         self.give_due_bodies(now, effects);
+        for block in here {
+            self.recover_bodies(now, block, effects);
+        }
         for block in whole {
             self.judge(now, block, effects);
         }
