@@ -14,11 +14,11 @@ const SHOWN_MAX: usize = 1_024;
 #[derive(Debug)]
 pub struct LogLimit<K> {
     every: Duration,
-    shown: Mutex<Shown<K>>,
+    shown: Mutex<LogLines<K>>,
 }
 
 #[derive(Debug)]
-struct Shown<K> {
+struct LogLines<K> {
     lines: BTreeMap<K, (Instant, u64)>,
     /// Until then none of the lines is too old to count.
     fresh_until: Option<Instant>,
@@ -27,14 +27,14 @@ struct Shown<K> {
 impl<K: Ord> LogLimit<K> {
     /// One line about each in this time.
     pub fn new(every: Duration) -> Self {
-        let shown = Shown { lines: BTreeMap::new(), fresh_until: None };
+        let shown = LogLines { lines: BTreeMap::new(), fresh_until: None };
         Self { every, shown: Mutex::new(shown) }
     }
 
     /// If a line about it is to be shown now: how many before it were not.
     pub fn shows(&self, about: K, now: Instant) -> Option<u64> {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let Shown { lines, fresh_until } = &mut *shown;
+        let LogLines { lines, fresh_until } = &mut *shown;
         if let Some((at, unshown)) = lines.get_mut(&about) {
             if now < *at + self.every {
                 *unshown += 1;
