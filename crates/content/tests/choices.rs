@@ -406,8 +406,8 @@ fn turns(until: u64, readers: &[Reader]) -> Vec<usize> {
         if bench.swarm.deadline().is_some_and(|at| at.0 <= bench.now) {
             effects = bench.step(SchedulerInput::Tick);
         }
-        for at in 0..readers.len() {
-            if readers[at].since != bench.now - 1_000 {
+        for (at, reader) in readers.iter().enumerate() {
+            if reader.since != bench.now - 1_000 {
                 continue;
             }
             bench.join(Source::Peer(peer(at as u8 + 1)), SourceRole::Peer);

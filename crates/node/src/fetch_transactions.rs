@@ -16,8 +16,9 @@ use alloy_primitives::{Bytes, map::B256Map};
 use alloy_rlp::Encodable;
 use trefoil_types::{
     B256, Header, Message, Millis, PeerId, RecoveredBlock, Round, Time, Transaction, keccak256,
-    limits,
+    least_gas, limits,
     message::{Bodies, GetBodies, ProposedBlock},
+    message_rule as rules,
 };
 
 use self::{shares::Shares, unproven::Unproven};
@@ -126,8 +127,9 @@ pub(crate) struct MissingTransactions {
     list_turn: Millis,
     /// How often another list of hashes was followed before this one.
     list_turns: u32,
-    /// Bytes that came which this list names.
+    /// Bytes that came which this list names, and the least gas that they use.
     list_bytes: usize,
+    list_gas: u64,
     /// What came for the lists that were followed before: much of it may be named again.
     found: BTreeMap<B256, Transaction>,
     /// What was asked for those lists, and may come yet.
@@ -198,6 +200,7 @@ impl MissingTransactions {
             list_turn: Millis(propose_wait.0 / LISTS_IN_A_ROUND),
             list_turns: 0,
             list_bytes: 0,
+            list_gas: 0,
             found: BTreeMap::new(),
             late: BTreeSet::new(),
             alternates: VecDeque::new(),
@@ -235,11 +238,6 @@ impl MissingTransactions {
             false => self.ask_at.min(self.since + self.list_turn),
         };
         (!self.is_asleep).then_some(due)
-    }
-
-    /// Bytes that came which the list names.
-    pub fn list_bytes(&self) -> usize {
-        self.list_bytes
     }
 
     pub fn is_whole(&self) -> bool {
@@ -516,34 +514,55 @@ impl MissingTransactions {
         worth_asking
     }
 
-    /// Transactions from a peer; how many bytes of them are missing, and so are to be recovered
+    /// The transactions of an answer that are missing.
+    pub fn missing_of(&mut self, txs: Vec<Bytes>) -> BTreeMap<B256, Bytes> {
+        let txs: BTreeMap<B256, Bytes> =
+            txs.into_iter().map(|raw| (keccak256(&raw), raw)).collect();
+        txs.keys().for_each(|hash| self.shares.came(hash));
+        let is_missing = |hash: &B256| {
+            (self.wanted.contains_key(hash) || self.late.contains(hash))
+                && !self.recovering.contains(hash)
+        };
+        txs.into_iter().filter(|(hash, _)| is_missing(hash)).collect()
+    }
+
+    // Attack: 8 MiB of authorisations (EIP-7702), which take 80 when they are decoded. They cost 25,000
+    // gas each.
+    /// Whether with these transactions the list names more than a block can have of this gas.
+    pub fn is_over(&self, came: &BTreeMap<B256, Bytes>, gas_limit: u64) -> bool {
+        let named = came.iter().filter(|(hash, _)| self.wanted.contains_key(*hash));
+        let (mut bytes, mut gas) = (self.list_bytes, self.list_gas);
+        for (_, raw) in named {
+            (bytes, gas) = (bytes + raw.len(), gas + least_gas(raw));
+        }
+        bytes > rules::BODIES.held.peer || gas > gas_limit
+    }
+
+    /// Transactions that are missing came from a peer: they are to be recovered
     /// ([`Self::take_due`]). They prove themselves by their hash, so peers that wait for them here
     /// get them at once.
     pub fn on_answer(
         &mut self,
         now: Time,
         peer: PeerId,
-        txs: Vec<Bytes>,
+        txs: BTreeMap<B256, Bytes>,
         requests: &mut PendingRequests,
-    ) -> usize {
+    ) {
         let block = self.proposed.proposal.block;
-        let mut came = 0;
-        for raw in txs {
-            let hash = keccak256(&raw);
-            self.shares.came(&hash);
-            let is_named = self.wanted.contains_key(&hash);
-            if (is_named || self.late.contains(&hash)) && self.recovering.insert(hash) {
-                came += raw.len();
-                self.list_bytes += if is_named { raw.len() } else { 0 };
-                requests.came(&block, &hash, || raw.clone());
-                self.unproven.hold(hash, raw, is_named);
-            }
-        }
-        if came > 0 {
+        if !txs.is_empty() {
             self.gave.insert(peer);
             (self.tries, self.moved_at) = (0, now);
         }
-        came
+        for (hash, raw) in txs {
+            let is_named = self.wanted.contains_key(&hash);
+            if is_named {
+                self.list_bytes += raw.len();
+                self.list_gas += least_gas(&raw);
+            }
+            self.recovering.insert(hash);
+            requests.came(&block, &hash, || raw.clone());
+            self.unproven.hold(hash, raw, is_named);
+        }
     }
 
     /// Takes what came and is to be recovered; of a long list that is what is left when all of it

@@ -47,6 +47,19 @@ fn next_turn(mut missing: MissingTransactions) -> MissingTransactions {
     next
 }
 
+/// A peer gave these; how many of them were missing.
+fn give(
+    missing: &mut MissingTransactions,
+    now: Time,
+    txs: Vec<Bytes>,
+    requests: &mut PendingRequests,
+) -> usize {
+    let txs = missing.missing_of(txs);
+    let count = txs.len();
+    missing.on_answer(now, peer(1), txs, requests);
+    count
+}
+
 /// Keeps a copy if it is new.
 fn keep(missing: &mut MissingTransactions, from: PeerId, favoured: bool, list: ProposedBlock) {
     if missing.is_new(from, &list.tx_hashes) {
@@ -136,7 +149,7 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
         }
         for at in 0..4 {
             let now = Time(at * 250);
-            assert_eq!(missing.on_answer(now, peer(1), vec![raw(at)], &mut requests), 8);
+            assert_eq!(give(&mut missing, now, vec![raw(at)], &mut requests), 1);
             let me = peer(7);
             let givers = Givers { me, favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
             if at == 0 {
@@ -186,7 +199,7 @@ fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
         let Some(tx) = asked.pop_front() else { break };
         came += 1;
         let txs = vec![by_hash[&tx].clone()];
-        assert_eq!(missing.on_answer(Time(30), peer(1), txs, &mut requests), 8);
+        assert_eq!(give(&mut missing, Time(30), txs, &mut requests), 1);
         missing.ask(Time(30), is_recovering, &mut effects);
     }
     assert_eq!(came, MISSING, "each is asked for once");
@@ -260,8 +273,8 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(2));
     let stray = Bytes::from_static(b"nobody asked for it");
-    let came = missing.on_answer(Time(1_010), peer(1), vec![raw(0), stray], &mut requests);
-    assert_eq!((came, missing.list_bytes()), (raw(0).len(), 0), "of no account to this list");
+    assert_eq!(give(&mut missing, Time(1_010), vec![raw(0), stray], &mut requests), 1);
+    assert_eq!((missing.list_bytes, missing.list_gas), (0, 0), "of no account to this list");
     assert_eq!(missing.take_due(|_, _| false), Some(vec![raw(0)]));
     assert!(!missing.on_transactions(&txs[..1], &mut requests));
     let mut missing = next_turn(missing);
@@ -383,7 +396,7 @@ fn of_a_long_list_few_senders_are_recovered_before_its_bytes_prove_it() {
     let mut requests = PendingRequests::default();
     let mut come = |missing: &mut MissingTransactions, txs: &[Transaction]| {
         let raw = txs.iter().map(|tx| Bytes::from(tx.encoded_2718())).collect();
-        missing.on_answer(Time(30), peer(1), raw, &mut requests)
+        give(missing, Time(30), raw, &mut requests)
     };
     let hashes = |txs: &[Transaction]| txs.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>();
     let unasked = |_: &Header, _: &[Bytes]| panic!("it is not all here");
@@ -416,4 +429,29 @@ fn of_a_long_list_few_senders_are_recovered_before_its_bytes_prove_it() {
     let due = missing.take_due(|_, raw| raw == body(&txs[2..])).unwrap();
     assert_eq!(due.iter().collect::<BTreeSet<_>>(), body(many).iter().collect());
     assert!(missing.on_transactions(many, &mut PendingRequests::default()));
+}
+
+/// Attack: 8 MiB of authorisations (EIP-7702) took 80 MiB when they were decoded.
+#[test]
+fn a_list_of_more_gas_than_a_block_has_is_over() {
+    const GAS: u64 = 30_000_000;
+    let authorisations = |n: u8| {
+        let mut body = vec![0x80; 8];
+        body.push(0xc0); // Accesses nothing.
+        alloy_rlp::Header { list: true, payload_length: 100_000 }.encode(&mut body);
+        body.resize(body.len() + 100_000, n);
+        let mut raw = vec![4];
+        alloy_rlp::Header { list: true, payload_length: body.len() }.encode(&mut raw);
+        Bytes::from([raw, body].concat())
+    };
+    let txs = [1, 2, 3].map(authorisations);
+    let mut missing = following(peer(1), list(txs.iter().map(keccak256).collect()));
+    let mut requests = PendingRequests::default();
+    for (n, raw) in txs.iter().enumerate() {
+        // Said twice it counts once.
+        let came = missing.missing_of(vec![raw.clone(), raw.clone()]);
+        assert_eq!(missing.is_over(&came, GAS), n == 2);
+        assert!(!missing.is_over(&came, 2 * GAS));
+        missing.on_answer(Time(30), peer(1), came, &mut requests);
+    }
 }

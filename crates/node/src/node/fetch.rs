@@ -8,7 +8,7 @@ use trefoil_ledger::raw_transactions_root;
 use trefoil_types::{
     B256, Header, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
     message::{Bodies, GetBodies, Lane},
-    message_rule as rules,
+    message_rule as rules, unpacked_bytes,
 };
 
 use crate::{
@@ -172,29 +172,30 @@ impl Node {
         if !candidates.has_asked(block, peer) {
             return effects.blame(peer, Offence::Unsolicited);
         }
-        // Nothing is noted as come, so it is asked for again when another candidate is gone.
-        let has_room = candidates.make_room(round, &block, bytes, rules::BODIES.held.all);
-        let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room) else {
-            return self.forget_dropped();
-        };
-        let CandidateBody::Missing(missing) = &mut candidate.body else { return };
-        let (list_from, came) = (missing.sender(), missing.on_answer(now, peer, txs, requests));
-        candidate.fetched_bytes += came;
-        let is_over = missing.list_bytes() > rules::BODIES.held.peer;
-        self.forget_dropped();
-        self.give_due_bodies(now, effects);
-        if is_over {
+        let Some(missing) = candidates.missing_mut(&block) else { return };
+        let (list_from, came) = (missing.sender(), missing.missing_of(txs));
+        if came.is_empty() {
+            // Attack: a peer that was asked once repeats its answer.
+            return effects.note_unasked(peer, Lane::Consensus, bytes, count);
+        }
+        if missing.is_over(&came, self.ledger.governed().settings.gas_limit) {
             // By their hashes they are what the list names, and no block holds so much.
             effects.blame_relay(list_from, Offence::InvalidBlock);
             return self.abandon_list(now, block, effects);
         }
-        if came == 0 {
-            // Attack: a peer that was asked once repeats its answer.
-            effects.note_unasked(peer, Lane::Consensus, bytes, count);
-        } else {
+        // Nothing is noted as come, so it is asked for again when another candidate is gone.
+        let unpacked: usize = came.values().map(|raw| unpacked_bytes(raw)).sum();
+        let has_room = candidates.make_room(round, &block, unpacked, rules::BODIES.held.all);
+        if let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room)
+            && let CandidateBody::Missing(missing) = &mut candidate.body
+        {
+            missing.on_answer(now, peer, came, requests);
+            candidate.fetched_bytes += unpacked;
+            self.give_due_bodies(now, effects);
             self.ask_transactions(now, block, effects);
             self.recover_bodies(now, block, effects);
         }
+        self.forget_dropped();
     }
 
     /// Has the senders of what came recovered; gives up a list that its transactions' bytes show to

@@ -310,8 +310,8 @@ impl Node {
             }
             return;
         };
-        // Of one block's bytes; what is more is of lists that were false.
-        let is_kept = candidate.fetched_bytes <= limits::BLOCK_BYTES_MAX;
+        // More than most blocks take; what is more is of lists that were false.
+        let is_kept = candidate.fetched_bytes <= rules::BODIES.held.all / 2;
         if !is_kept {
             missing.forget_came();
         }

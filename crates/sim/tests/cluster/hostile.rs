@@ -319,6 +319,32 @@ fn a_list_of_more_than_a_block_is_given_up_and_its_sender_blamed() {
     assert_eq!(cluster.seen.blames, [blame(liar, Offence::InvalidBlock, true)]);
 }
 
+/// Attack: blocks of authorisations, which take ten times their bytes when they are decoded.
+#[test]
+fn what_is_fetched_for_a_block_counts_as_it_is_decoded() {
+    let mut plan = plan(4, 4);
+    plan.workers_max = Millis(30);
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    let (_, good) = unheard(&mut cluster, |message| {
+        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
+    });
+    let mut body = vec![0x80; 8];
+    body.extend([0xc0, 0xfa, 1, 0, 0]);
+    body.resize(body.len() + (1 << 16), 1);
+    let [.., high, middle, low] = body.len().to_be_bytes();
+    let raw = Bytes::from([&[4, 0xfa, high, middle, low][..], &body[..]].concat());
+    let mut bad = good.clone();
+    bad.tx_hashes = vec![keccak256(&raw)];
+    let block = good.proposal.block;
+    cluster.inject(0, 2, Message::Proposal(bad));
+    cluster.run_for(Millis(35));
+    cluster.inject(0, 2, Message::Bodies(Bodies { block, txs: vec![raw] }));
+    let held = cluster.node(2).held_bytes();
+    let bodies = held.iter().find(|held| held.rule.name == "Bodies").unwrap();
+    assert!(bodies.all > 10 << 16, "{} bytes", bodies.all);
+}
+
 /// A long list in another order: it is shown to be false when all is here, though many of the
 /// senders are not recovered. What came proves the true one.
 #[test]
