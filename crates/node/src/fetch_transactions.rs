@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, map::B256Map};
-use alloy_rlp::Encodable;
 use trefoil_types::{
     B256, Header, Message, Millis, PeerId, RecoveredBlock, Round, Time, Transaction, keccak256,
     least_gas, limits,
@@ -21,9 +20,11 @@ use trefoil_types::{
     message_rule as rules,
 };
 
+pub(crate) use self::alternate_list::AlternateList;
 use self::{shares::Shares, unproven::Unproven};
 use crate::{Effects, pending_requests::PendingRequests, pieces::pieces};
 
+mod alternate_list;
 mod shares;
 mod unproven;
 
@@ -138,28 +139,6 @@ pub(crate) struct MissingTransactions {
     alternates: VecDeque<AlternateList>,
     /// The peers whose lists were looked up, kept or not, and in which round they last were.
     looked_up: BTreeMap<PeerId, Round>,
-}
-
-/// A copy of a proposal with another list of hashes than the one that is followed.
-#[derive(Debug)]
-pub(crate) struct AlternateList {
-    pub from: PeerId,
-    /// Its sender is favoured, so less likely to be the liar.
-    favoured: bool,
-    /// It had its turn, and nobody could complete it.
-    is_tried: bool,
-    /// The peers that had their turn to be asked for what it names.
-    pub asked: BTreeSet<PeerId>,
-    pub proposed: ProposedBlock,
-    /// The bytes of the copy, which are counted once.
-    bytes: usize,
-}
-
-impl AlternateList {
-    fn new(from: PeerId, favoured: bool, proposed: ProposedBlock) -> Self {
-        let bytes = proposed.length();
-        Self { from, favoured, is_tried: false, asked: BTreeSet::new(), proposed, bytes }
-    }
 }
 
 /// The peers that missing transactions can be asked of.
