@@ -363,60 +363,70 @@ fn requests_of_a_peer_are_bounded_over_all_resources() {
     }
 }
 
-// Attack: four identities held all slots of a resource, and read 2 KiB a second, or cancelled what
-// they were sent and asked anew.
+// Attack: four identities held all slots of a resource, and read 2 KiB a second, cancelled what
+// they were sent and asked anew, or took as long for each piece as they may.
 #[test]
 fn slow_readers_keep_nobody_from_being_served() {
-    let calm = served_beside(Reader::Absent);
-    for slow in [Reader::Slow, Reader::Cancels] {
-        let beside = served_beside(slow);
-        assert!(beside * 10 >= calm * 8, "{beside} turns beside {slow:?} readers, {calm} without");
+    let quick = Reader { since: 0, takes: 10, cancels: false };
+    let calm = turns(61_000, &[quick])[0];
+    for (takes, cancels) in [(32_000, false), (400, true), (500, false)] {
+        let slow = Reader { since: 0, takes, cancels };
+        let beside = turns(61_000, &[quick, slow, slow, slow, slow])[0];
+        assert!(beside * 10 >= calm * 8, "{beside} turns beside {slow:?}, {calm} without");
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    Absent,
-    /// Takes 32 s for a piece.
-    Slow,
-    /// Cancels each turn after 0.4 s.
-    Cancels,
+// Attack: ever new identities, that had no turn yet.
+#[test]
+fn whoever_comes_later_has_no_more_turns_than_the_others() {
+    let [long, new] = [0, 30_000].map(|since| Reader { since, takes: 100, cancels: false });
+    let before = turns(31_000, &[long; 4]);
+    let after = turns(35_000, &[long, long, long, long, new, new, new, new]);
+    let had = (0..8).map(|at| after[at] - before.get(at).unwrap_or(&0));
+    assert!(had.clone().all(|had| (18..=22).contains(&had)), "{:?}", had.collect::<Vec<_>>());
 }
 
-/// How many turns a peer that takes 10 ms for each has in a minute, beside four of another kind.
-fn served_beside(others: Reader) -> usize {
-    const HONEST: u8 = 5;
+/// A peer that always asks for two pieces.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// After the beginning.
+    since: u64,
+    /// How long it takes for each, or until it cancels it.
+    takes: u64,
+    cancels: bool,
+}
+
+/// How many turns each of these has until then.
+fn turns(until: u64, readers: &[Reader]) -> Vec<usize> {
     let mut bench = Bench::new(Bits::all(PIECES.into()));
-    let (mut tickets, mut turns, mut sent) = (0, 0, Vec::<(u64, u8, Ticket)>::new());
-    let first = if others == Reader::Absent { HONEST } else { 1 };
-    let mut asking: Vec<u8> = (first..=HONEST).flat_map(|name| [name; 2]).collect();
-    for name in first..=HONEST {
-        bench.join(Source::Peer(peer(name)), SourceRole::Peer);
-    }
-    while bench.now < 61_000 {
+    let (mut tickets, mut sent) = (0, Vec::<(u64, usize, Ticket)>::new());
+    let (mut turns, mut asking) = (vec![0; readers.len()], Vec::new());
+    while bench.now < until {
         let mut effects = Vec::new();
         if bench.swarm.deadline().is_some_and(|at| at.0 <= bench.now) {
             effects = bench.step(SchedulerInput::Tick);
         }
-        for name in std::mem::take(&mut asking) {
+        for (at, reader) in readers.iter().enumerate() {
+            if reader.since != bench.now - 1_000 {
+                continue;
+            }
+            bench.join(Source::Peer(peer(at as u8 + 1)), SourceRole::Peer);
+            asking.extend([at, at]);
+        }
+        for at in std::mem::take(&mut asking) {
             tickets += 1;
-            effects.extend(bench.asks(name, tickets));
+            effects.extend(bench.asks(at as u8 + 1, tickets));
         }
         let over: Vec<_> = sent.extract_if(.., |(due, ..)| *due <= bench.now).collect();
-        for (_, name, ticket) in over {
-            effects.extend(bench.ends(name, ticket, name != HONEST && others == Reader::Cancels));
-            turns += usize::from(name == HONEST);
-            asking.push(name);
+        for (_, at, ticket) in over {
+            effects.extend(bench.ends(at as u8 + 1, ticket, readers[at].cancels));
+            turns[at] += 1;
+            asking.push(at);
         }
         for effect in effects {
             let Effect::Serve { peer: to, ticket, .. } = effect else { continue };
-            let name = (1..=HONEST).find(|name| peer(*name) == to).expect("one of them");
-            let takes = match others {
-                _ if name == HONEST => 10,
-                Reader::Cancels => 400,
-                Reader::Slow | Reader::Absent => 32_000,
-            };
-            sent.push((bench.now + takes, name, ticket));
+            let at = (0..readers.len()).find(|at| peer(*at as u8 + 1) == to).expect("one of them");
+            sent.push((bench.now + readers[at].takes, at, ticket));
         }
         bench.now += 10;
     }

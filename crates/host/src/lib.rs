@@ -28,7 +28,6 @@ mod log_queue;
 pub mod logging;
 mod network_config;
 mod node_thread;
-mod offence_log;
 #[cfg(test)]
 mod refusing_disk;
 pub mod settings;

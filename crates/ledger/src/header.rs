@@ -7,7 +7,7 @@
 
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{Encodable2718, eip1559::BaseFeeParams, eip4895::Withdrawal};
-use alloy_primitives::{B64, U256};
+use alloy_primitives::{B64, Bytes, U256, bytes::BufMut as _};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::primitives::hardfork::SpecId;
 use trefoil_types::{
@@ -96,6 +96,11 @@ pub(crate) fn seal(header: &mut Header, executed: &Executed, transactions_root: 
 /// Root of the trie of a body's transactions.
 pub fn transactions_root(transactions: &[Transaction]) -> B256 {
     ordered_trie_root_with_encoder(transactions, |tx, out| tx.inner().encode_2718(out))
+}
+
+/// The same of their bytes (EIP-2718).
+pub fn raw_transactions_root(raw: &[Bytes]) -> B256 {
+    ordered_trie_root_with_encoder(raw, |raw, out| out.put_slice(raw))
 }
 
 // These checks cost nothing. They come before the execution, which may cost as much as a

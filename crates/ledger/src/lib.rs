@@ -51,7 +51,7 @@ pub use execute::{EthereumBlock, Parent, execute, execute_ethereum};
 pub use fault::{BlockError, ExecuteError};
 pub use genesis::genesis_hash;
 pub use governance::{ChainSettings, Governed, Parameters, Permissions};
-pub use header::{Draft, next_base_fee, transactions_root};
+pub use header::{Draft, next_base_fee, raw_transactions_root, transactions_root};
 pub use history::{History, PROOFS_WINDOW};
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use ledger::Ledger;

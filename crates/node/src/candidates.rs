@@ -59,7 +59,7 @@ pub(crate) struct BlockCandidate {
     /// Those that were answered with no, since its timestamp was too far ahead: they are
     /// answered again when it is not.
     refused: Vec<Offer>,
-    /// The bytes of the transactions that were fetched for it, until it is whole.
+    /// The bytes of the transactions that were fetched for it, as decoded, until it is whole.
     pub fetched_bytes: usize,
     pub body: CandidateBody,
     /// Made when a peer asks for some of its transactions.
@@ -282,6 +282,9 @@ impl Candidates {
     pub fn make_room(&mut self, round: Round, hash: &B256, bytes: usize, max: usize) -> bool {
         let round_of = |candidate: &BlockCandidate| candidate.round.min(round);
         let Some(round) = self.by_hash.get(hash).map(round_of) else { return false };
+        if bytes > max {
+            return false;
+        }
         while self.fetched_bytes() + bytes > max {
             let earlier = |(hash, c): &(&B256, &BlockCandidate)| {
                 round_of(c) < round && c.fetched_bytes > 0 && !self.polkas.contains(*hash)

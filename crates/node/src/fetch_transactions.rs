@@ -13,16 +13,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Bytes, map::B256Map};
-use alloy_rlp::Encodable;
 use trefoil_types::{
-    B256, Message, Millis, PeerId, RecoveredBlock, Round, Time, Transaction, keccak256, limits,
+    B256, Header, Message, Millis, PeerId, RecoveredBlock, Round, Time, Transaction, keccak256,
+    least_gas, limits,
     message::{Bodies, GetBodies, ProposedBlock},
+    message_rule as rules,
 };
 
-use self::shares::Shares;
+pub(crate) use self::alternate_list::AlternateList;
+use self::{shares::Shares, unproven::Unproven};
 use crate::{Effects, pending_requests::PendingRequests, pieces::pieces};
 
+mod alternate_list;
 mod shares;
+mod unproven;
 
 // Gossip holds a transaction back for up to 10 ms, and its recovery takes up to 20 ms.
 // To ask at once would have busy nodes send and recover twice what waits in a queue already.
@@ -95,8 +99,9 @@ pub(crate) struct MissingTransactions {
     txs: Vec<Option<Transaction>>,
     /// Where each hash that is missing belongs; a list names each once.
     wanted: BTreeMap<B256, usize>,
-    /// Hashes out for recovery of their senders.
+    /// Hashes of what came, and is out for recovery of the senders or waits for it.
     recovering: BTreeSet<B256>,
+    unproven: Unproven,
     /// The peer that sent the list of hashes, and answers for it.
     from: PeerId,
     /// The block is kept for a round that has not begun: nothing is looked up or fetched.
@@ -123,8 +128,9 @@ pub(crate) struct MissingTransactions {
     list_turn: Millis,
     /// How often another list of hashes was followed before this one.
     list_turns: u32,
-    /// Bytes that came which this list names.
+    /// Bytes that came which this list names, and the least gas that they use.
     list_bytes: usize,
+    list_gas: u64,
     /// What came for the lists that were followed before: much of it may be named again.
     found: BTreeMap<B256, Transaction>,
     /// What was asked for those lists, and may come yet.
@@ -133,28 +139,6 @@ pub(crate) struct MissingTransactions {
     alternates: VecDeque<AlternateList>,
     /// The peers whose lists were looked up, kept or not, and in which round they last were.
     looked_up: BTreeMap<PeerId, Round>,
-}
-
-/// A copy of a proposal with another list of hashes than the one that is followed.
-#[derive(Debug)]
-pub(crate) struct AlternateList {
-    pub from: PeerId,
-    /// Its sender is favoured, so less likely to be the liar.
-    favoured: bool,
-    /// It had its turn, and nobody could complete it.
-    is_tried: bool,
-    /// The peers that had their turn to be asked for what it names.
-    pub asked: BTreeSet<PeerId>,
-    pub proposed: ProposedBlock,
-    /// The bytes of the copy, which are counted once.
-    bytes: usize,
-}
-
-impl AlternateList {
-    fn new(from: PeerId, favoured: bool, proposed: ProposedBlock) -> Self {
-        let bytes = proposed.length();
-        Self { from, favoured, is_tried: false, asked: BTreeSet::new(), proposed, bytes }
-    }
 }
 
 /// The peers that missing transactions can be asked of.
@@ -180,6 +164,7 @@ impl MissingTransactions {
             txs: Vec::new(),
             wanted: BTreeMap::new(),
             recovering: BTreeSet::new(),
+            unproven: Unproven::default(),
             from,
             is_asleep: true,
             ask_at,
@@ -194,6 +179,7 @@ impl MissingTransactions {
             list_turn: Millis(propose_wait.0 / LISTS_IN_A_ROUND),
             list_turns: 0,
             list_bytes: 0,
+            list_gas: 0,
             found: BTreeMap::new(),
             late: BTreeSet::new(),
             alternates: VecDeque::new(),
@@ -231,11 +217,6 @@ impl MissingTransactions {
             false => self.ask_at.min(self.since + self.list_turn),
         };
         (!self.is_asleep).then_some(due)
-    }
-
-    /// Bytes that came which the list names.
-    pub fn list_bytes(&self) -> usize {
-        self.list_bytes
     }
 
     pub fn is_whole(&self) -> bool {
@@ -312,6 +293,7 @@ impl MissingTransactions {
         (self.from, self.proposed) = (from, proposed);
         self.txs = txs.into_iter().map(Some).collect();
         self.wanted.clear();
+        self.unproven.clear();
         self.shares = Shares::default();
     }
 
@@ -333,6 +315,15 @@ impl MissingTransactions {
         }
     }
 
+    /// Whether all that a list names is known or came for this block, its senders recovered or not.
+    fn has_all(&self, list: &[B256], known: impl Fn(&B256) -> Option<Transaction>) -> bool {
+        let came: BTreeSet<&B256> = self.txs.iter().flatten().map(|tx| tx.tx_hash()).collect();
+        let is_here = |tx: &B256| {
+            came.contains(tx) || self.found.contains_key(tx) || self.unproven.get(tx).is_some()
+        };
+        list.iter().all(|tx| is_here(tx) || known(tx).is_some())
+    }
+
     /// Takes a copy with another list: one of which all transactions are known or came, else the
     /// oldest, of those that had no turn if there is one.
     pub fn take_alternate(
@@ -340,7 +331,7 @@ impl MissingTransactions {
         known: impl Fn(&B256) -> Option<Transaction>,
     ) -> Option<AlternateList> {
         let mut lists = self.alternates.iter();
-        let whole = lists.position(|it| self.find_all(&it.proposed.tx_hashes, &known).is_some());
+        let whole = lists.position(|it| self.has_all(&it.proposed.tx_hashes, &known));
         let untried = || self.alternates.iter().position(|it| !it.is_tried);
         let at = whole.or_else(untried).unwrap_or(0);
         self.alternates.remove(at)
@@ -349,6 +340,12 @@ impl MissingTransactions {
     /// Takes all copies with other lists, the oldest first.
     pub fn take_alternates(&mut self) -> Vec<(PeerId, ProposedBlock)> {
         self.alternates.drain(..).map(|it| (it.from, it.proposed)).collect()
+    }
+
+    /// Drops what came.
+    pub fn forget_came(&mut self) {
+        (self.found, self.txs) = (BTreeMap::new(), Vec::new());
+        self.unproven.clear();
     }
 
     /// Takes out what came, for the next list.
@@ -371,6 +368,8 @@ impl MissingTransactions {
         (self.alternates, self.list_turns) = (before.alternates, before.list_turns + 1);
         (self.looked_up, self.holders) = (before.looked_up, before.holders);
         (self.asked, self.found) = (asked, found);
+        self.unproven = before.unproven.for_next(|tx| self.wanted.contains_key(tx));
+        self.recovering = self.unproven.hashes().copied().collect();
         let late = before.shares.into_open().chain(before.recovering).chain(before.late);
         self.late = late.take(limits::BLOCK_TXS_MAX).collect();
     }
@@ -387,9 +386,12 @@ impl MissingTransactions {
     /// Puts a transaction where it is missing; whether it was.
     fn fill(&mut self, tx: &Transaction) -> bool {
         self.shares.came(tx.tx_hash());
-        let Some(at) = self.wanted.remove(tx.tx_hash()) else { return false };
-        self.txs[at] = Some(tx.clone());
-        true
+        let at = self.wanted.remove(tx.tx_hash());
+        self.unproven.remove(tx.tx_hash(), at.is_some());
+        if let Some(at) = at {
+            self.txs[at] = Some(tx.clone());
+        }
+        at.is_some()
     }
 
     /// Shares out among the peers what is missing, but for what is asked for already, and for
@@ -491,32 +493,77 @@ impl MissingTransactions {
         worth_asking
     }
 
-    /// Transactions from a peer; those of them that are missing are to be recovered. They
-    /// prove themselves by their hash, so peers that wait for them here get them at once.
+    /// The transactions of an answer that are missing.
+    pub fn missing_of(&mut self, txs: Vec<Bytes>) -> BTreeMap<B256, Bytes> {
+        let txs: BTreeMap<B256, Bytes> =
+            txs.into_iter().map(|raw| (keccak256(&raw), raw)).collect();
+        txs.keys().for_each(|hash| self.shares.came(hash));
+        let is_missing = |hash: &B256| {
+            (self.wanted.contains_key(hash) || self.late.contains(hash))
+                && !self.recovering.contains(hash)
+        };
+        txs.into_iter().filter(|(hash, _)| is_missing(hash)).collect()
+    }
+
+    // Attack: 8 MiB of authorisations (EIP-7702), which take 80 when they are decoded. They cost 25,000
+    // gas each.
+    /// Whether with these transactions the list names more than a block can have of this gas.
+    pub fn is_over(&self, came: &BTreeMap<B256, Bytes>, gas_limit: u64) -> bool {
+        let named = came.iter().filter(|(hash, _)| self.wanted.contains_key(*hash));
+        let (mut bytes, mut gas) = (self.list_bytes, self.list_gas);
+        for (_, raw) in named {
+            (bytes, gas) = (bytes + raw.len(), gas + least_gas(raw));
+        }
+        bytes > rules::BODIES.held.peer || gas > gas_limit
+    }
+
+    /// Transactions that are missing came from a peer: they are to be recovered
+    /// ([`Self::take_due`]). They prove themselves by their hash, so peers that wait for them here
+    /// get them at once.
     pub fn on_answer(
         &mut self,
         now: Time,
         peer: PeerId,
-        txs: Vec<Bytes>,
+        txs: BTreeMap<B256, Bytes>,
         requests: &mut PendingRequests,
-    ) -> Vec<Bytes> {
+    ) {
         let block = self.proposed.proposal.block;
-        let mut wanted = Vec::new();
-        for raw in txs {
-            let hash = keccak256(&raw);
-            self.shares.came(&hash);
-            let is_named = self.wanted.contains_key(&hash);
-            if (is_named || self.late.contains(&hash)) && self.recovering.insert(hash) {
-                self.list_bytes += if is_named { raw.len() } else { 0 };
-                requests.came(&block, &hash, || raw.clone());
-                wanted.push(raw);
-            }
-        }
-        if !wanted.is_empty() {
+        if !txs.is_empty() {
             self.gave.insert(peer);
             (self.tries, self.moved_at) = (0, now);
         }
-        wanted
+        for (hash, raw) in txs {
+            let is_named = self.wanted.contains_key(&hash);
+            if is_named {
+                self.list_bytes += raw.len();
+                self.list_gas += least_gas(&raw);
+            }
+            self.recovering.insert(hash);
+            requests.came(&block, &hash, || raw.clone());
+            self.unproven.hold(hash, raw, is_named);
+        }
+    }
+
+    /// Takes what came and is to be recovered; of a long list that is what is left when all of it
+    /// is here. `None`: by its bytes it `is_body` of another header.
+    pub fn take_due(
+        &mut self,
+        is_body: impl FnOnce(&Header, &[Bytes]) -> bool,
+    ) -> Option<Vec<Bytes>> {
+        let Self { proposed, txs, wanted, unproven, .. } = self;
+        unproven.take_due(wanted.len(), |held| {
+            let raw = |(tx, hash): (&Option<Transaction>, &B256)| match tx {
+                Some(tx) => tx.encoded_2718().into(),
+                None => held.get(hash).cloned().unwrap_or_default(),
+            };
+            let body: Vec<Bytes> = txs.iter().zip(&proposed.tx_hashes).map(raw).collect();
+            is_body(&proposed.header, &body)
+        })
+    }
+
+    /// Whether all that is missing came, and waits to be recovered.
+    pub fn is_all_here(&self) -> bool {
+        self.unproven.has_all(self.wanted.len())
     }
 
     /// Transactions arrived, by whatever way; whether that made the block whole.

@@ -1,7 +1,7 @@
-//! The machine under a node: its disk, its clock, and the files of its keys.
+//! The machine under a node: its disk, its clock, its log, and the files of its keys.
 //!
 //! Owns: the lock on a node's directory, the formats of key files, the file of its
-//! certificate, the one clock.
+//! certificate, the one clock, which lines of a kind the log shows.
 //!
 //! What always holds: a file appears whole or not at all, a secret is never written in
 //! the clear, and time never goes back.
@@ -18,6 +18,7 @@ pub mod disk;
 pub mod disk_space;
 pub mod inherited;
 pub mod keystore;
+pub mod log_limit;
 pub mod operator_file;
 pub mod private;
 pub mod size_limit;

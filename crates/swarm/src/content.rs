@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::Instant,
 };
 
 use tokio::{
@@ -249,6 +250,12 @@ impl Content {
                 Ok(self.store.admit(Some(opened.id), bytes, kept)?)
             }
         }
+    }
+
+    /// If the log is to tell now that it broke off what it gives of a resource: how often it did
+    /// before and did not tell.
+    pub fn tells_broken_off(&self, opened: &OpenStore) -> Option<u64> {
+        self.store.broken_off.shows(opened.resource, Instant::now())
     }
 
     /// Room for the pieces that are not here; none is needed if all are.

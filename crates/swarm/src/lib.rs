@@ -21,7 +21,6 @@ mod events;
 mod export;
 mod fetch;
 pub mod http;
-mod log_limit;
 mod message_rates;
 mod named_peers;
 mod origins;

@@ -29,7 +29,7 @@ use trefoil_content::{
     message::SwarmMessage,
     scheduler::{Rates, Resource, SchedulerInput, Source, Swarm, SwarmConfig, UploadPolicy},
 };
-use trefoil_os::clock::Clock;
+use trefoil_os::{clock::Clock, log_limit::LogLimit};
 use trefoil_p2p::{ContentLink, NetHandle, PROVIDED_MAX, RateLimiter};
 use trefoil_types::{Offence, PeerId, Standing};
 
@@ -38,11 +38,10 @@ use crate::{
     error::FetchError,
     events::{Announced, ContentCommand, TaskEvent},
     fetch::Topic,
-    log_limit::LogLimit,
     origins::Origins,
     peer::PeerStreams,
     peer_backlog::AllBacklogs,
-    store::{CHUNK, ContentStore, OpenStore, Remove, is_full},
+    store::{CHUNK, COMPLAINT_EVERY, ContentStore, OpenStore, Remove, is_full},
 };
 
 // A group counts after a crash only if it was synced (ADR 15), and a sync of each group
@@ -140,7 +139,7 @@ impl SwarmService {
             grew: false,
             collects: false,
             frees: false,
-            blamed: LogLimit::default(),
+            blamed: LogLimit::new(COMPLAINT_EVERY),
             inputs: VecDeque::new(),
             stepping: false,
         }
@@ -330,7 +329,7 @@ impl SwarmService {
 
     /// Notes why peers do not get what was here.
     fn cannot_serve(&self, resource: Resource, why: &dyn fmt::Display) {
-        if self.store.complaints.shows(resource, Instant::now().into_std()) {
+        if self.store.complaints.shows(resource, Instant::now().into_std()).is_some() {
             let id = self.store.id(resource);
             let id = id.map_or_else(|| "gone".into(), |id| id.to_string());
             tracing::warn!(id, %why, "cannot serve what was here");
@@ -339,7 +338,7 @@ impl SwarmService {
 
     fn blame(&mut self, peer: PeerId, offence: Offence) {
         // A validator is not banned for all that it does.
-        if self.blamed.shows((peer, offence), Instant::now().into_std()) {
+        if self.blamed.shows((peer, offence), Instant::now().into_std()).is_some() {
             tracing::warn!(%peer, ?offence, "a peer misbehaved in the swarm");
         }
         self.net.blame(peer, offence);

@@ -30,6 +30,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use trefoil_content::{
@@ -39,6 +40,7 @@ use trefoil_content::{
 use trefoil_os::{
     disk::OpenFile,
     disk_space::{DiskSpace, SpareFile},
+    log_limit::LogLimit,
 };
 use trefoil_types::DiskFile;
 
@@ -56,7 +58,12 @@ pub use self::{
     open_store::{CHUNK, OpenStore},
     resource_index::resources,
 };
-use crate::{log_limit::LogLimit, shared_tree::SharedTree};
+use crate::shared_tree::SharedTree;
+
+// Attack: a peer asks for what its owner deleted or edited, over and over, or a page for what breaks
+// off: thousands of lines a second.
+/// One line about each in this time.
+pub const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 // Each note is a write with syncs beside the journal's, and the gateway asks for a resource at
 // each MiB that it reads. The order in which resources are removed is exact to a minute; of uses
@@ -93,6 +100,8 @@ pub struct ContentStore {
     promises: Promises,
     /// Which resources the log said of that they cannot be read.
     pub complaints: LogLimit<Resource>,
+    /// What is given over HTTP and breaks off.
+    pub broken_off: LogLimit<Resource>,
 }
 
 /// What lies in the directory and is no resource of this node.
@@ -173,7 +182,8 @@ impl ContentStore {
             state: Mutex::new(state),
             writes: Mutex::default(),
             promises: Promises::default(),
-            complaints: LogLimit::default(),
+            complaints: LogLimit::new(COMPLAINT_EVERY),
+            broken_off: LogLimit::new(COMPLAINT_EVERY),
         };
         Ok((store, all))
     }

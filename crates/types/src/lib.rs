@@ -41,7 +41,7 @@ pub use members::{
     Admission, CaKey, MemberNode, Members, NotAMember, Organisation, OrganisationId, Standing,
 };
 pub use message::{Message, MessageError, ProposedBlock};
-pub use message_lists::decoded_bytes;
+pub use message_lists::{decoded_bytes, least_gas, unpacked_bytes};
 pub use message_rule::{ByteBudget, MessageRule};
 pub use offence::{BAN_AT, Offence};
 pub use spec::{ChainSpec, Kind, SpecError};

@@ -231,7 +231,8 @@ pub const BODIES: MessageRule = MessageRule {
     bytes_max: limits::MESSAGE_BYTES_MAX,
     recoveries: limits::BLOCK_TXS_MAX,
     // Of one block that is not whole yet, for which the sender of its list of hashes answers: no
-    // block has more. All of them together: eight of the largest. The newest round has the room.
+    // block has more. All of them together as they are when they are decoded: more than any one
+    // takes, at 600 million gas. The newest round has the room.
     held: ByteBudget { peer: limits::BLOCK_BYTES_MAX, all: 64 * MIB },
     until: "the block is whole, or the height ends",
     at_bound: UNASKED,

@@ -52,6 +52,8 @@ pub(crate) struct PeerState {
     /// When that turn began, and how long it is a quick one.
     pub turn_at: Time,
     pub quick_for: Millis,
+    /// How long its turns took, since as long as the others' that wait beside it.
+    pub slot_time: Millis,
     /// Quick turns that it owes before it holds a slot again.
     pub owes_turns: u32,
     /// Bytes that came from it; faded at each choking round.

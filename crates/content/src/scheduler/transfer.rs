@@ -66,6 +66,9 @@ pub(crate) struct Transfer {
     pub turns: u64,
     /// When the last turn ended.
     pub turn_end: Time,
+    /// The slot time of the peers that are served, at the beginning of their turns: who asks for
+    /// nothing does not save up more.
+    pub slot_time: Millis,
     /// Which peer was first given a piece that no other peer had.
     pub given: BTreeMap<u32, Given>,
     /// When a peer last gave anything.
@@ -126,6 +129,7 @@ impl Transfer {
             choosings: 0,
             turns: 0,
             turn_end: Time(0),
+            slot_time: Millis(0),
             given: BTreeMap::new(),
             fed_at: Time(0),
             lacked_at: Time(0),

@@ -64,6 +64,9 @@ impl Transfer {
                 let given = Given { to: Some(source), at, spread: false };
                 self.given.insert(asked.piece, given);
             }
+            if peer.requests() == 0 {
+                peer.slot_time = peer.slot_time.max(self.slot_time);
+            }
             return peer.asked.push_back(asked);
         };
         let (resource, ticket) = (self.resource, asked.ticket);
@@ -81,10 +84,6 @@ impl Transfer {
     pub(super) fn on_cancel(&mut self, from: PeerId, ticket: Ticket) {
         let source = Source::Peer(from);
         let Some(peer) = self.peers.get_mut(&source) else { return };
-        // Of several that are slow here each may cancel what another source gives sooner.
-        if peer.serving.contains(&ticket) && self.turn_end <= peer.turn_at {
-            peer.owes_turns = QUICK_TURNS;
-        }
         let Some(at) = peer.asked.iter().position(|asked| asked.ticket == ticket) else { return };
         // The piece was given to nobody after all: the next peer must not be refused because
         // of it.
@@ -101,6 +100,8 @@ impl Transfer {
         let Some(at) = peer.serving.iter().position(|other| *other == ticket) else { return };
         peer.serving.swap_remove(at);
         if peer.serving.is_empty() {
+            let took = now.since(peer.turn_at).min(peer.quick_for).max(Millis(1));
+            peer.slot_time = Millis(peer.slot_time.0 + took.0);
             let quick = now <= peer.turn_at + peer.quick_for;
             match peer.owes_turns {
                 0 => self.turn_end = now,
@@ -140,12 +141,16 @@ impl Transfer {
             .filter(|(_, peer)| !peer.choked && peer.serving.is_empty() && !peer.asked.is_empty())
     }
 
+    // Attack: four identities that take half a second for each piece, for ever. By turns they have
+    // the slots nearly all the time, and all others what little of it is left.
+    /// Serves the peer next that had the slots for the shortest time, of several the one that was
+    /// served longest ago (start-time fair queueing). Asking for more buys no more: a turn is a
+    /// piece, however many requests wait.
     pub(super) fn serve(&mut self, now: Time, common: &mut Common, effects: &mut Vec<Effect>) {
         self.free_slots(now);
         while self.has_slot() {
-            // The peer that was served longest ago. Asking for more buys no more: a turn is
-            // a piece, however many requests wait.
-            let Some((source, _)) = self.waiting().min_by_key(|(_, peer)| peer.turn) else {
+            let next = |(_, peer): &(_, &PeerState)| (peer.slot_time, peer.turn);
+            let Some((source, _)) = self.waiting().min_by_key(next) else {
                 return;
             };
             if !self.serve_turn(now, *source, common, effects) {
@@ -188,6 +193,7 @@ impl Transfer {
         self.turns += 1;
         (peer.turn_at, peer.quick_for) = (now, Millis(QUICK.0 + turn * 1_000 / QUICK_BYTES_S));
         peer.turn = self.turns;
+        self.slot_time = self.slot_time.max(peer.slot_time);
         peer.taken += turn;
         true
     }

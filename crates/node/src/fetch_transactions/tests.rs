@@ -47,6 +47,19 @@ fn next_turn(mut missing: MissingTransactions) -> MissingTransactions {
     next
 }
 
+/// A peer gave these; how many of them were missing.
+fn give(
+    missing: &mut MissingTransactions,
+    now: Time,
+    txs: Vec<Bytes>,
+    requests: &mut PendingRequests,
+) -> usize {
+    let txs = missing.missing_of(txs);
+    let count = txs.len();
+    missing.on_answer(now, peer(1), txs, requests);
+    count
+}
+
 /// Keeps a copy if it is new.
 fn keep(missing: &mut MissingTransactions, from: PeerId, favoured: bool, list: ProposedBlock) {
     if missing.is_new(from, &list.tx_hashes) {
@@ -136,8 +149,7 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
         }
         for at in 0..4 {
             let now = Time(at * 250);
-            let wanted = missing.on_answer(now, peer(1), vec![raw(at)], &mut requests);
-            assert_eq!(wanted.len(), 1);
+            assert_eq!(give(&mut missing, now, vec![raw(at)], &mut requests), 1);
             let me = peer(7);
             let givers = Givers { me, favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
             if at == 0 {
@@ -187,7 +199,7 @@ fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
         let Some(tx) = asked.pop_front() else { break };
         came += 1;
         let txs = vec![by_hash[&tx].clone()];
-        assert_eq!(missing.on_answer(Time(30), peer(1), txs, &mut requests).len(), 1);
+        assert_eq!(give(&mut missing, Time(30), txs, &mut requests), 1);
         missing.ask(Time(30), is_recovering, &mut effects);
     }
     assert_eq!(came, MISSING, "each is asked for once");
@@ -261,8 +273,9 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(2));
     let stray = Bytes::from_static(b"nobody asked for it");
-    let came = missing.on_answer(Time(1_010), peer(1), vec![raw(0), stray], &mut requests);
-    assert_eq!((came, missing.list_bytes()), (vec![raw(0)], 0), "of no account to this list");
+    assert_eq!(give(&mut missing, Time(1_010), vec![raw(0), stray], &mut requests), 1);
+    assert_eq!((missing.list_bytes, missing.list_gas), (0, 0), "of no account to this list");
+    assert_eq!(missing.take_due(|_, _| false), Some(vec![raw(0)]));
     assert!(!missing.on_transactions(&txs[..1], &mut requests));
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(1));
@@ -374,4 +387,71 @@ fn a_list_whose_transactions_are_all_here_is_found() {
     );
     assert!(missing.is_whole() && missing.sender() == peer(3));
     assert_eq!(missing.assemble().transactions, [txs[2].clone(), txs[1].clone()]);
+}
+
+/// Attack: 30,000 senders were recovered before a list was found to be false.
+#[test]
+fn of_a_long_list_few_senders_are_recovered_before_its_bytes_prove_it() {
+    const MAX: u64 = 1_024;
+    let mut requests = PendingRequests::default();
+    let mut come = |missing: &mut MissingTransactions, txs: &[Transaction]| {
+        let raw = txs.iter().map(|tx| Bytes::from(tx.encoded_2718())).collect();
+        give(missing, Time(30), raw, &mut requests)
+    };
+    let hashes = |txs: &[Transaction]| txs.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>();
+    let unasked = |_: &Header, _: &[Bytes]| panic!("it is not all here");
+    let txs: Vec<Transaction> = (0..MAX + MAX / 2).map(tx).collect();
+    let (few, many) = txs.split_at(MAX as usize);
+    let mut missing = following(peer(1), list(hashes(&txs)));
+    keep(&mut missing, peer(2), false, list([hashes(&txs[1..]), hashes(&txs[..1])].concat()));
+    keep(&mut missing, peer(3), false, list(hashes(&txs[2..])));
+    come(&mut missing, few);
+    assert_eq!(missing.take_due(unasked).map(|due| due.len()), Some(few.len()));
+    come(&mut missing, many);
+    assert_eq!(missing.take_due(unasked), Some(vec![]));
+    // The workers are done.
+    assert!(!missing.is_all_here());
+    missing.on_transactions(few, &mut PendingRequests::default());
+    assert!(missing.is_all_here());
+    let body = |of: &[Transaction]| -> Vec<Bytes> {
+        of.iter().map(|tx| Bytes::from(tx.encoded_2718())).collect()
+    };
+    assert_eq!(missing.take_due(|_, raw| raw != body(&txs)), None, "it is false");
+    // What came for it proves the next, or shows that it is false, too: no more is recovered.
+    let mut missing = next_turn(missing);
+    assert_eq!((missing.sender(), missing.is_all_here()), (peer(2), true));
+    let givers = Givers { me: peer(7), favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
+    let mut effects = Effects::default();
+    missing.share_out(&givers, |_| false);
+    assert_eq!(missing.ask(Time(30), |_| false, &mut effects), []);
+    assert_eq!(missing.take_due(|_, raw| raw == body(&txs)), None);
+    let mut missing = next_turn(missing);
+    let due = missing.take_due(|_, raw| raw == body(&txs[2..])).unwrap();
+    assert_eq!(due.iter().collect::<BTreeSet<_>>(), body(many).iter().collect());
+    assert!(missing.on_transactions(many, &mut PendingRequests::default()));
+}
+
+/// Attack: 8 MiB of authorisations (EIP-7702) took 80 MiB when they were decoded.
+#[test]
+fn a_list_of_more_gas_than_a_block_has_is_over() {
+    const GAS: u64 = 30_000_000;
+    let authorisations = |n: u8| {
+        let mut body = vec![0x80; 8];
+        body.push(0xc0); // Accesses nothing.
+        alloy_rlp::Header { list: true, payload_length: 100_000 }.encode(&mut body);
+        body.resize(body.len() + 100_000, n);
+        let mut raw = vec![4];
+        alloy_rlp::Header { list: true, payload_length: body.len() }.encode(&mut raw);
+        Bytes::from([raw, body].concat())
+    };
+    let txs = [1, 2, 3].map(authorisations);
+    let mut missing = following(peer(1), list(txs.iter().map(keccak256).collect()));
+    let mut requests = PendingRequests::default();
+    for (n, raw) in txs.iter().enumerate() {
+        // Said twice it counts once.
+        let came = missing.missing_of(vec![raw.clone(), raw.clone()]);
+        assert_eq!(missing.is_over(&came, GAS), n == 2);
+        assert!(!missing.is_over(&came, 2 * GAS));
+        missing.on_answer(Time(30), peer(1), came, &mut requests);
+    }
 }

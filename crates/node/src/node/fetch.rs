@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
+use trefoil_ledger::raw_transactions_root;
 use trefoil_types::{
-    B256, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
+    B256, Header, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
     message::{Bodies, GetBodies, Lane},
-    message_rule as rules,
+    message_rule as rules, unpacked_bytes,
 };
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     candidates::CandidateBody,
     fetch_transactions::{Givers, MissingTransactions, send_pieces},
     jobs::RecoveryPurpose,
-    node::{HeightState, Node},
+    node::{HeightState, Node, proposals::is_body},
     peer_bytes::request_cost,
 };
 
@@ -171,28 +172,49 @@ impl Node {
         if !candidates.has_asked(block, peer) {
             return effects.blame(peer, Offence::Unsolicited);
         }
-        // Nothing is noted as come, so it is asked for again when another candidate is gone.
-        let has_room = candidates.make_room(round, &block, bytes, rules::BODIES.held.all);
-        let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room) else {
-            return self.forget_dropped();
-        };
-        let CandidateBody::Missing(missing) = &mut candidate.body else { return };
-        let (list_from, txs) = (missing.sender(), missing.on_answer(now, peer, txs, requests));
-        candidate.fetched_bytes += txs.iter().map(|raw| raw.len()).sum::<usize>();
-        let is_over = missing.list_bytes() > rules::BODIES.held.peer;
-        self.forget_dropped();
-        self.give_due_bodies(now, effects);
-        if is_over {
+        let Some(missing) = candidates.missing_mut(&block) else { return };
+        let (list_from, came) = (missing.sender(), missing.missing_of(txs));
+        if came.is_empty() {
+            // Attack: a peer that was asked once repeats its answer.
+            return effects.note_unasked(peer, Lane::Consensus, bytes, count);
+        }
+        if missing.is_over(&came, self.ledger.governed().settings.gas_limit) {
             // By their hashes they are what the list names, and no block holds so much.
             effects.blame_relay(list_from, Offence::InvalidBlock);
             return self.abandon_list(now, block, effects);
         }
-        if txs.is_empty() {
-            // Attack: a peer that was asked once repeats its answer.
-            effects.note_unasked(peer, Lane::Consensus, bytes, count);
-        } else {
-            self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
+        // Nothing is noted as come, so it is asked for again when another candidate is gone.
+        let unpacked: usize = came.values().map(|raw| unpacked_bytes(raw)).sum();
+        let has_room = candidates.make_room(round, &block, unpacked, rules::BODIES.held.all);
+        if let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room)
+            && let CandidateBody::Missing(missing) = &mut candidate.body
+        {
+            missing.on_answer(now, peer, came, requests);
+            candidate.fetched_bytes += unpacked;
+            self.give_due_bodies(now, effects);
             self.ask_transactions(now, block, effects);
+            self.recover_bodies(now, block, effects);
+        }
+        self.forget_dropped();
+    }
+
+    /// Has the senders of what came recovered; gives up a list that its transactions' bytes show to
+    /// be false.
+    pub(super) fn recover_bodies(&mut self, now: Time, block: B256, effects: &mut Effects) {
+        let Some(missing) = self.height.candidates.missing_mut(&block) else { return };
+        let list_from = missing.sender();
+        let is_body = |header: &Header, raw: &[Bytes]| {
+            is_body(header, raw, |raw| raw.len(), raw_transactions_root)
+        };
+        match missing.take_due(is_body) {
+            Some(txs) if txs.is_empty() => {}
+            Some(txs) => {
+                self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
+            }
+            None => {
+                effects.blame_relay(list_from, Offence::InvalidBlock);
+                self.abandon_list(now, block, effects);
+            }
         }
     }
 
@@ -227,13 +249,18 @@ impl Node {
         effects: &mut Effects,
     ) {
         let HeightState { candidates, requests, .. } = &mut self.height;
-        let mut whole = Vec::new();
+        let (mut whole, mut here) = (Vec::new(), Vec::new());
         for (block, missing) in candidates.all_missing_mut() {
             if missing.on_transactions(txs, requests) {
                 whole.push(*block);
+            } else if missing.is_all_here() {
+                here.push(*block);
             }
         }
         self.give_due_bodies(now, effects);
+        for block in here {
+            self.recover_bodies(now, block, effects);
+        }
         for block in whole {
             self.judge(now, block, effects);
         }

@@ -4,7 +4,7 @@
 //! block and found it valid. So a peer that sends an invalid one is surely at fault,
 //! be it the proposer or not.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use alloy_eips::Encodable2718;
 use alloy_rlp::Encodable;
@@ -189,7 +189,7 @@ impl Node {
             }
             return;
         };
-        if !is_body(&proposed.header, &txs, transactions_root) {
+        if !is_tx_body(&proposed.header, &txs) {
             return effects.blame_relay(from, Offence::InvalidBlock);
         }
         let before = missing.sender();
@@ -242,9 +242,7 @@ impl Node {
                     CandidateBody::Executed(Box::new(outcome))
                 }
                 // The header is signed, the list of hashes is not.
-                (Err(_), Some(from))
-                    if !is_body(&block.header, &block.transactions, transactions_root) =>
-                {
+                (Err(_), Some(from)) if !is_tx_body(&block.header, &block.transactions) => {
                     effects.blame_relay(from, Offence::InvalidBlock);
                     return self.abandon_list(now, hash, effects);
                 }
@@ -312,9 +310,12 @@ impl Node {
             }
             return;
         };
-        // Of one block's bytes; what is more is of lists that were false.
-        let is_kept = candidate.fetched_bytes <= limits::BLOCK_BYTES_MAX;
-        let found = if is_kept { missing.take_found() } else { BTreeMap::new() };
+        // More than most blocks take; what is more is of lists that were false.
+        let is_kept = candidate.fetched_bytes <= rules::BODIES.held.all / 2;
+        if !is_kept {
+            missing.forget_came();
+        }
+        let found = missing.take_found();
         let fetched_bytes = if is_kept { candidate.fetched_bytes } else { 0 };
         let mut list = MissingTransactions::new(proposed, from, now, self.propose_wait());
         list.wake(now, |tx| known(tx).or_else(|| found.get(tx).cloned()));
@@ -324,6 +325,7 @@ impl Node {
         (next.offers, next.fetched_bytes) = (candidate.offers, fetched_bytes);
         next.answer_for(sender, from);
         self.height.candidates.insert(hash, next);
+        self.recover_bodies(now, hash, effects);
         self.judge(now, hash, effects);
     }
 }
@@ -339,13 +341,19 @@ fn proposal_key(proposal: &Proposal) -> B256 {
 
 // Attack: a list of what is pooled, far longer than a block: 3.9 GB were hashed in 9.6 s. What is
 // longer is no block's, whatever its header says.
-/// Whether these are the transactions that a header commits to, by their `root`.
-fn is_body(
+/// Whether these are the transactions that a header commits to.
+fn is_tx_body(header: &Header, txs: &[Transaction]) -> bool {
+    is_body(header, txs, |tx| tx.encode_2718_len(), transactions_root)
+}
+
+/// The same of transactions in any form, by their `length` and `root`.
+pub(super) fn is_body<T>(
     header: &Header,
-    txs: &[Transaction],
-    root: impl FnOnce(&[Transaction]) -> B256,
+    txs: &[T],
+    length: impl Fn(&T) -> usize,
+    root: impl FnOnce(&[T]) -> B256,
 ) -> bool {
-    let bytes: usize = txs.iter().map(|tx| tx.encode_2718_len()).sum();
+    let bytes: usize = txs.iter().map(length).sum();
     bytes <= limits::BLOCK_BYTES_MAX && root(txs) == header.transactions_root
 }
 

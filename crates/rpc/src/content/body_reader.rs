@@ -116,7 +116,10 @@ impl BodyReader {
             None => self.fetch().await,
         };
         let bytes = read.inspect_err(|error| {
-            tracing::warn!(id = %self.held.id, %error, "breaks off what it gives over HTTP");
+            if let Some(unshown) = self.content.tells_broken_off(&self.held) {
+                let id = self.held.id;
+                tracing::warn!(%id, %error, unshown, "breaks off what it gives over HTTP");
+            }
         })?;
         self.left.start += bytes.len() as u64;
         Ok(Some((bytes, self)))

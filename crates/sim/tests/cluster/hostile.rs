@@ -319,6 +319,73 @@ fn a_list_of_more_than_a_block_is_given_up_and_its_sender_blamed() {
     assert_eq!(cluster.seen.blames, [blame(liar, Offence::InvalidBlock, true)]);
 }
 
+/// Attack: blocks of authorisations, which take ten times their bytes when they are decoded.
+#[test]
+fn what_is_fetched_for_a_block_counts_as_it_is_decoded() {
+    let mut plan = plan(4, 4);
+    plan.workers_max = Millis(30);
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    let (_, good) = unheard(&mut cluster, |message| {
+        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
+    });
+    let mut body = vec![0x80; 8];
+    body.extend([0xc0, 0xfa, 1, 0, 0]);
+    body.resize(body.len() + (1 << 16), 1);
+    let [.., high, middle, low] = body.len().to_be_bytes();
+    let raw = Bytes::from([&[4, 0xfa, high, middle, low][..], &body[..]].concat());
+    let mut bad = good.clone();
+    bad.tx_hashes = vec![keccak256(&raw)];
+    let block = good.proposal.block;
+    cluster.inject(0, 2, Message::Proposal(bad));
+    cluster.run_for(Millis(35));
+    cluster.inject(0, 2, Message::Bodies(Bodies { block, txs: vec![raw] }));
+    let held = cluster.node(2).held_bytes();
+    let bodies = held.iter().find(|held| held.rule.name == "Bodies").unwrap();
+    assert!(bodies.all > 10 << 16, "{} bytes", bodies.all);
+}
+
+/// A long list in another order: it is shown to be false when all is here, though many of the
+/// senders are not recovered. What came proves the true one.
+#[test]
+fn a_long_list_is_followed_when_its_bytes_prove_it() {
+    let mut plan = plan(4, 4);
+    plan.workers_max = Millis(30);
+    let mut cluster = started(plan);
+    cluster.reach(1, SECOND);
+    let heard = Rc::new(RefCell::new(None));
+    let ear = heard.clone();
+    cluster.loss = Box::new(move |from, to, message| {
+        if let (Message::Proposal(proposed), 2) = (message, to) {
+            ear.borrow_mut().get_or_insert((from, proposed.clone()));
+        }
+        let gossip = matches!(message, Message::Txs(_) | Message::TxHashes(_));
+        to == 2 && (gossip || matches!(message, Message::Proposal(_) | Message::Blocks(_)))
+    });
+    (0..4).for_each(|wallet| drop(send(&mut cluster, 0, wallet, 0..320)));
+    while heard.borrow().is_none() {
+        cluster.run_for(Millis(1));
+    }
+    let (proposer, good) = heard.borrow_mut().take().unwrap();
+    assert!(good.tx_hashes.len() > 1_024, "{}", good.tx_hashes.len());
+    let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
+    let mut bad = good.clone();
+    bad.tx_hashes.reverse();
+    let (block, height) = (good.proposal.block, good.proposal.height);
+    cluster.inject(liar, 2, Message::Proposal(bad));
+    cluster.inject(proposer, 2, Message::Proposal(good));
+    // By then it is asked for them.
+    cluster.run_for(Millis(31));
+    let txs: Vec<_> = (0..4).flat_map(|from| (0..320).map(move |n| transfer(from, n))).collect();
+    for part in txs.chunks(400) {
+        let txs = part.iter().map(|tx| Bytes::from(tx.encoded_2718())).collect();
+        cluster.inject(liar, 2, Message::Bodies(Bodies { block, txs }));
+    }
+    cluster.run_for(Millis(1_200));
+    assert_eq!(cluster.seen.blames, [blame(liar, Offence::InvalidBlock, true)]);
+    assert!(cluster.height(2) >= height, "{} of {height}", cluster.height(2));
+}
+
 /// Its messages may still wait when a peer is gone, or was never taken in.
 #[test]
 fn a_peer_that_is_not_connected_gets_no_blocks() {

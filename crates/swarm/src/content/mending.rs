@@ -160,7 +160,7 @@ impl Content {
             // It is as it was again, or another reader has found it and it is on its way.
             return self.fetch(opened, seen, &selection).await;
         }
-        if self.store.complaints.shows(opened.resource, Instant::now()) {
+        if self.store.complaints.shows(opened.resource, Instant::now()).is_some() {
             tracing::error!(%id, damage = %damage.words, "what is here has changed on disk");
         }
         if !opened.store.is_ours() {

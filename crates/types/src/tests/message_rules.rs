@@ -4,7 +4,12 @@
 use std::collections::BTreeSet;
 
 use alloy_consensus::{BlockBody, SignableTransaction as _, TxEip1559};
+use alloy_eips::{
+    eip2930::AccessListItem,
+    eip7702::{Authorization, SignedAuthorization},
+};
 use alloy_primitives::U256;
+use alloy_rlp::Encodable as _;
 
 use super::{
     message_rule::{self, ByteBudget, MessageRule},
@@ -305,6 +310,30 @@ fn what_is_shorter_than_any_transaction_is_not_decoded() {
         });
         assert_eq!(refused, too_short, "{}", rule.name);
     }
+}
+
+/// No access list and no authorisation uses less gas in a block than it is counted for.
+#[test]
+fn the_least_gas_of_a_transaction_follows_from_its_bytes() {
+    let of = |access: usize, authorisations: usize| {
+        let lists = [access, authorisations].map(|bytes| list(&vec![vec![7]; bytes]));
+        let body = list(&[vec![vec![0x80]; 8], lists.to_vec()].concat());
+        least_gas(&[vec![4], body].concat())
+    };
+    assert_eq!(of(0, 0), 21_000 * 4 / 5);
+    for slots in [0, 1, 2, 10, 1_000, 4_000] {
+        let item = AccessListItem {
+            address: Address::repeat_byte(0xff),
+            storage_keys: vec![B256::repeat_byte(0xff); slots],
+        };
+        let gas = 21_000 + 2_400 + 1_900 * slots as u64;
+        assert!(of(item.length(), 0) <= gas * 4 / 5, "{slots}");
+    }
+    let longest =
+        Authorization { chain_id: U256::MAX, address: Address::repeat_byte(0xff), nonce: u64::MAX };
+    let longest = SignedAuthorization::new_unchecked(longest, u8::MAX, U256::MAX, U256::MAX);
+    assert_eq!(longest.length(), 133);
+    assert!(of(0, longest.length()) <= (21_000 + 25_000) * 4 / 5);
 }
 
 /// What waits for the node is charged as it is in memory.
