@@ -16,7 +16,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -30,7 +30,7 @@ use tokio::{
 use trefoil_types::{
     limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, UNPACKED_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
-    message_rule::{PROPOSAL, VAIN_SIGNATURES},
+    message_rule::PROPOSAL,
 };
 
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
         lane_limits::LANES,
         read_pool::{LargeFrame, ReadPool},
     },
-    inbound_limits::rate_limit::RateLimiter,
+    inbound_limits::peer_rates::PeerRates,
     transport::kill_switch::KillSwitch,
 };
 
@@ -120,10 +120,6 @@ const UNPACKED: usize = UNPACKED_BYTES_MAX;
 // A node that reads nothing is told no more, and takes no more connections.
 const EVENTS_MAX: usize = 1024;
 
-/// A lane is paused for so long at most for what its peer made this node verify in vain.
-// Shorter than the 15 s after which the peer takes this node for one that does not read.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-
 /// Between two looks at whether a peer has read.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -149,8 +145,7 @@ pub(crate) struct PeerBudget {
     pub answers: Arc<PeerAnswers>,
     favoured: AtomicBool,
     credited: AtomicBool,
-    /// What it made this node verify in vain, by lane.
-    vain: [Mutex<RateLimiter>; LANE_COUNT],
+    pub rates: Arc<PeerRates>,
     /// Steps of frames on the catch-up lane.
     pub block_steps: Arc<AtomicU64>,
     /// Of its connection.
@@ -230,7 +225,7 @@ impl SharedBudget {
 }
 
 impl PeerBudget {
-    pub fn new(shared: SharedBudget, kill_switch: Arc<KillSwitch>) -> Self {
+    pub fn new(shared: SharedBudget, kill_switch: Arc<KillSwitch>, rates: Arc<PeerRates>) -> Self {
         Self {
             reserve_in: RESERVE_IN.map(semaphore),
             proposal: semaphore(PROPOSAL_RESERVE),
@@ -239,9 +234,7 @@ impl PeerBudget {
             answers: PeerAnswers::new(shared.answers.clone(), PEER_OUT_MAX),
             favoured: AtomicBool::new(false),
             credited: AtomicBool::new(false),
-            vain: LANES.map(|_| {
-                Mutex::new(RateLimiter::new(VAIN_SIGNATURES.a_second, VAIN_SIGNATURES.at_once))
-            }),
+            rates,
             block_steps: Arc::default(),
             kill_switch,
             shared,
@@ -266,18 +259,6 @@ impl PeerBudget {
     #[cfg(test)]
     pub fn is_credited(&self) -> bool {
         self.credited.load(Ordering::Acquire)
-    }
-
-    /// Messages of a lane made this node verify so many signatures in vain.
-    pub fn waste(&self, lane: Lane, signatures: u32, now: Instant) {
-        let mut vain = self.vain[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        vain.spend(signatures, now, PAUSE_MAX);
-    }
-
-    /// For how long the lane is not read for that.
-    pub fn pause(&self, lane: Lane, now: Instant) -> Duration {
-        let vain = self.vain[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        vain.early(0, now)
     }
 
     /// Waits until a frame of so many bytes may be read, as far as this peer alone is concerned.

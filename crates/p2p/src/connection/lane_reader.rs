@@ -25,7 +25,6 @@ use crate::{
     },
     discovery::{finder::Finder, peer_record::PeerRecord},
     event::NetEvent,
-    inbound_limits::rate_limit::RateLimiter,
     peer_table::PeerTable,
     transport::kill_switch::KillSwitch,
 };
@@ -67,8 +66,6 @@ impl LaneReader {
     /// Reads for ever. Waits while the node is behind, so that the peer's
     /// sending stalls and not our memory grows.
     pub async fn run(mut self, mut stream: Stream) -> SessionEnd {
-        let limits = limits(self.lane);
-        let mut rate_limiter = RateLimiter::new(limits.in_rate, limits.in_burst);
         // Pings keep the consensus lane from silence; the others may be idle.
         let silence =
             if self.lane == Lane::Consensus { self.timing.silence } else { Duration::MAX };
@@ -77,7 +74,7 @@ impl LaneReader {
             if let Err(end) = self.read(&mut stream, silence).await {
                 return end;
             }
-            if let Err(early) = rate_limiter.take(1, Instant::now()) {
+            if let Err(early) = self.budget.rates.message(self.lane, Instant::now()) {
                 self.peer_table.blame(self.peer, Offence::Flood);
                 sleep(early.max(FLOOD_PAUSE)).await;
             }
@@ -89,7 +86,7 @@ impl LaneReader {
     /// Waits while the peer has made this node verify too much in vain.
     async fn pause(&self) {
         loop {
-            let pause = self.budget.pause(self.lane, Instant::now());
+            let pause = self.budget.rates.pause(self.lane, Instant::now());
             if pause.is_zero() {
                 return;
             }

@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_millis(50);
 
 fn budget(shared: &SharedBudget) -> (PeerBudget, Arc<KillSwitch>) {
     let kill_switch = Arc::<KillSwitch>::default();
-    (PeerBudget::new(shared.clone(), kill_switch.clone()), kill_switch)
+    (PeerBudget::new(shared.clone(), kill_switch.clone(), Arc::default()), kill_switch)
 }
 
 /// A frame that has begun, and of which so many bytes have room.
@@ -156,15 +156,15 @@ async fn proposals_of_peers_with_credit_wait_for_nobody() {
 fn a_lane_pauses_for_what_its_peer_made_the_node_verify_in_vain() {
     let (peer, _) = budget(&SharedBudget::others());
     let (now, second) = (Instant::now(), Duration::from_secs(1));
-    peer.waste(Lane::Consensus, VAIN_SIGNATURES.at_once, now);
-    assert_eq!(peer.pause(Lane::Consensus, now), Duration::ZERO);
-    peer.waste(Lane::Consensus, VAIN_SIGNATURES.a_second, now);
-    assert_eq!(peer.pause(Lane::Consensus, now), second);
-    assert_eq!(peer.pause(Lane::Consensus, now + second), Duration::ZERO);
+    peer.rates.waste(Lane::Consensus, VAIN_SIGNATURES.at_once, now);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now), Duration::ZERO);
+    peer.rates.waste(Lane::Consensus, VAIN_SIGNATURES.a_second, now);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now), second);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now + second), Duration::ZERO);
     // What is on its way already cannot add up to a silence that ends the connection.
-    peer.waste(Lane::Consensus, 1_000_000, now + second);
-    assert_eq!(peer.pause(Lane::Consensus, now + second), 5 * second);
-    assert_eq!(peer.pause(Lane::Gossip, now), Duration::ZERO);
+    peer.rates.waste(Lane::Consensus, 1_000_000, now + second);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now + second), 5 * second);
+    assert_eq!(peer.rates.pause(Lane::Gossip, now), Duration::ZERO);
 }
 
 /// They claim the longest proposals and send nothing of them.
