@@ -11,8 +11,8 @@
 //! are counted once: see `send_queue::Broadcasts`. What the muxer holds is counted below it:
 //! `mux::memory`.
 //!
-//! By arithmetic, not measured, 128 strangers make a node hold 315 MiB at most in all of these,
-//! 128 favoured peers 434 MiB: the sums are a test of this file.
+//! By arithmetic, not measured, 128 strangers make a node hold 319 MiB at most in all of these,
+//! 128 favoured peers 438 MiB: the sums are a test of this file.
 
 use std::{
     sync::{
@@ -112,9 +112,14 @@ const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2])
 
 // Attack: messages full of the shortest transactions, each of which takes 64 bytes beside its own,
 // or 512 in a block; or of authorisations (EIP-7702), which take ten times their bytes.
-/// What the messages of all peers of one kind take beyond their bytes when they are decoded: as much
-/// as one of the largest.
-const UNPACKED: usize = UNPACKED_BYTES_MAX;
+/// What the blocks of all peers of one kind take beyond their bytes when they are decoded: as much
+/// as one of the largest messages.
+const UNPACKED_BLOCKS: usize = UNPACKED_BYTES_MAX;
+
+// Attack: 9 MiB of blocks that nobody asked for took all there was, and the transactions of proposals
+// and of gossip waited.
+/// The same, for lists of transactions, which are not decoded yet: twice what one of the longest takes.
+const UNPACKED_LISTS: usize = 4 * MIB;
 
 /// Connections, ends and refusals of one kind of peers that the node has not been told of.
 // A node that reads nothing is told no more, and takes no more connections.
@@ -130,7 +135,8 @@ pub(crate) struct SharedBudget {
     proposals: Arc<Semaphore>,
     credited: Arc<Semaphore>,
     inbound: [Arc<ReadPool>; LANE_COUNT],
-    unpacked: Arc<Semaphore>,
+    unpacked_blocks: Arc<Semaphore>,
+    unpacked_lists: Arc<Semaphore>,
     answers: Arc<AnswerPool>,
     events: Arc<Semaphore>,
 }
@@ -206,7 +212,8 @@ impl SharedBudget {
             proposals: semaphore(PROPOSALS),
             credited: semaphore(CREDITED_PROPOSALS),
             inbound: LANES.map(|_| ReadPool::new(inbound)),
-            unpacked: semaphore(UNPACKED),
+            unpacked_blocks: semaphore(UNPACKED_BLOCKS),
+            unpacked_lists: semaphore(UNPACKED_LISTS),
             answers: AnswerPool::new(outbound),
             events: semaphore(EVENTS_MAX),
         }
@@ -325,13 +332,15 @@ impl FrameRoom {
         }
     }
 
-    /// The frame is here whole, and its message takes so many bytes beyond as many as it has: waits
-    /// for room for them. What it holds until the node has read it.
+    /// The frame is here whole, and its message (`blocks` or others) takes so many bytes beyond as many
+    /// as it has: waits for room for them. What it holds until the node has read it.
     // What waits here holds its frame, and nobody whom it waits for waits for that.
-    pub async fn unpack(self, more: usize, budget: &PeerBudget) -> Charge {
-        let unpacked = match more {
-            0 => None,
-            more => take(&budget.shared.unpacked, more.min(UNPACKED)).await,
+    pub async fn unpack(self, blocks: bool, more: usize, budget: &PeerBudget) -> Charge {
+        let SharedBudget { unpacked_blocks, unpacked_lists, .. } = &budget.shared;
+        let unpacked = match (more, blocks) {
+            (0, _) => None,
+            (more, true) => take(unpacked_blocks, more.min(UNPACKED_BLOCKS)).await,
+            (more, false) => take(unpacked_lists, more.min(UNPACKED_LISTS)).await,
         };
         let [steps, turn] = self.large.map_or([None, None], LargeFrame::finish);
         Charge([self.own, self.of_all.or(steps), turn, unpacked])
@@ -362,7 +371,7 @@ mod tests {
         // Two frames that come, and one that leaves (`clear/stream.rs`).
         let transport = 3 * FRAME_MAX;
         // A frame that is being decoded is held twice.
-        let read = LANE_COUNT * inbound + 2 * turns + proposals + UNPACKED;
+        let read = LANE_COUNT * inbound + 2 * turns + proposals + UNPACKED_BLOCKS + UNPACKED_LISTS;
         let written = outbound + broadcasts;
         PEERS * (reserves + own + transport) + read + written + muxers
     }
@@ -373,6 +382,6 @@ mod tests {
         let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, CREDITED_PROPOSALS]);
         let muxers = FAVOURED_UNREAD + FAVOURED_UNSENT;
         let favoured = all([OTHERS_IN, OTHERS_OUT, muxers, PROPOSALS]);
-        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [315, 434]);
+        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [319, 438]);
     }
 }

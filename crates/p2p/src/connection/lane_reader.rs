@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use trefoil_types::{
     Offence, PeerId, Standing,
     message::{Lane, Message},
+    message_rule::BLOCKS,
 };
 
 use crate::{
@@ -100,7 +101,8 @@ impl LaneReader {
         head.check()?;
         let mut room = self.budget.begin(self.lane, head.length).await;
         let bytes = frame::read_rest(stream, head, silence, Some(&mut room)).await?;
-        let charge = room.unpack(Message::unpacked_bytes(&bytes), &self.budget).await;
+        let blocks = bytes.first() == Some(&BLOCKS.kind);
+        let charge = room.unpack(blocks, Message::unpacked_bytes(&bytes), &self.budget).await;
         self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         match LaneFrame::decode(&bytes)? {
             // The peer cannot know that it is not judged here: an honest one speaks as to any
