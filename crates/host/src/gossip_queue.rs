@@ -2,7 +2,7 @@
 //!
 //! What always holds: one job at a time is with the workers, so that blocks and wallets wait for no
 //! more gossip; peers without credit have [`UNPAID_RECOVERIES`] together, a job each in turns; peers
-//! whose transactions entered the pool of late wait for none of these; no job of a peer that left
+//! whose transactions are in the last blocks wait for none of these; no job of a peer that left
 //! waits. It must never know: what a transaction holds.
 
 use std::{
@@ -25,7 +25,7 @@ use trefoil_p2p::RateLimiter;
 use trefoil_rpc::backend::recover;
 use trefoil_types::{
     PeerId,
-    message_rule::{RECOVERIES_OF_CREDIT, UNPAID_RECOVERIES},
+    message_rule::{CREDIT_MAX, RECOVERIES_OF_CREDIT, UNPAID_RECOVERIES},
 };
 
 /// What the queue is told.
@@ -33,8 +33,8 @@ use trefoil_types::{
 pub enum GossipEvent {
     Connected(PeerId),
     Disconnected(PeerId),
-    /// A transaction of the peer entered the pool.
-    Credited(PeerId),
+    /// A block is final with so many transactions that the peer brought.
+    Credited(PeerId, usize),
     /// The transactions of one job of the peer are to be recovered.
     Job(PeerId, RecoveryJob),
 }
@@ -128,10 +128,11 @@ impl GossipQueue {
                 }
                 self.left.push_back(peer);
             }
-            GossipEvent::Credited(peer) => {
+            GossipEvent::Credited(peer, txs) => {
                 // One that left meanwhile is not remembered.
                 let credit = self.credits.get_mut(&peer);
-                credit.into_iter().for_each(|credit| *credit = RECOVERIES_OF_CREDIT);
+                let more = txs.saturating_mul(RECOVERIES_OF_CREDIT);
+                credit.into_iter().for_each(|it| *it = it.saturating_add(more).min(CREDIT_MAX));
             }
             // The node reads gossip last: its peer may be gone by then. Or not be announced yet.
             GossipEvent::Job(peer, job) if self.left.contains(&peer) => self.refused.push(job.id),
@@ -263,22 +264,22 @@ mod tests {
         let others = taken(&mut queue, now, SECONDS);
         let (_, first) = *others.iter().find(|(from, _)| *from == peer(200)).expect("its turn");
         assert!(first < Duration::from_millis(1_700), "{first:?}");
-        // Its transaction entered the pool.
-        queue.on_event(GossipEvent::Credited(peer(200)));
+        // Its transaction is in a block.
+        queue.on_event(GossipEvent::Credited(peer(200), 1));
         let now = now + SECONDS;
         let early = taken(&mut queue, now, Duration::ZERO);
         assert_eq!(early.iter().filter(|(from, _)| *from == peer(200)).count(), 1, "the last");
     }
 
     #[test]
-    fn credit_lasts_for_its_recoveries_and_is_renewed() {
+    fn credit_is_of_64_recoveries_for_each_transaction_and_has_a_bound() {
         let mut queue = queue([1, 2], 300);
         let now = Instant::now();
         taken(&mut queue, now, Duration::ZERO);
-        for _ in 0..2 {
-            queue.on_event(GossipEvent::Credited(peer(1)));
+        for (txs, recoveries) in [(1, 64), (3, 192), (8_192, 8_192)] {
+            queue.on_event(GossipEvent::Credited(peer(1), txs));
             let jobs = taken(&mut queue, now, Duration::ZERO);
-            assert_eq!(jobs.len(), RECOVERIES_OF_CREDIT / 64);
+            assert_eq!(64 * jobs.len(), recoveries);
             assert!(jobs.iter().all(|(from, _)| *from == peer(1)));
         }
     }
@@ -286,7 +287,7 @@ mod tests {
     #[test]
     fn of_a_peer_that_lied_nothing_more_is_recovered() {
         let mut queue = queue([1, 2], 3);
-        queue.on_event(GossipEvent::Credited(peer(1)));
+        queue.on_event(GossipEvent::Credited(peer(1), 1));
         for _ in 0..2 {
             queue.refuse(&peer(1));
             assert_eq!(queue.refused, [0, 1, 2]);
@@ -325,7 +326,7 @@ mod tests {
     fn peers_that_left_hold_no_room_and_are_not_remembered() {
         let mut queue = queue([1, 2], 2);
         queue.on_event(GossipEvent::Disconnected(peer(1)));
-        queue.on_event(GossipEvent::Credited(peer(1)));
+        queue.on_event(GossipEvent::Credited(peer(1), 1));
         push(&mut queue, 1, 2);
         assert_eq!(queue.refused, [0, 1, 2]);
         let taken = taken(&mut queue, Instant::now(), SECONDS);

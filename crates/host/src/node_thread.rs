@@ -295,8 +295,8 @@ impl NodeThread {
                     }
                 }
                 PeerCommand::Brought(peer) => self.parts.net.brought(peer),
-                PeerCommand::Credit(peer) => {
-                    self.tell_gossip(GossipEvent::Credited(peer));
+                PeerCommand::Credit { peer, txs } => {
+                    self.tell_gossip(GossipEvent::Credited(peer, txs));
                     self.parts.net.credit(peer);
                 }
                 PeerCommand::CreditBlock(peer) => self.parts.net.credit_block(peer),

@@ -48,7 +48,7 @@ fn transfers(count: u64, each: u64) -> Vec<Transaction> {
 fn filled(txs: &[Transaction]) -> Mempool {
     let mut pool = Mempool::new(MempoolLimits::default());
     for tx in txs {
-        pool.admit(Time(0), tx.clone(), None, &RULES, &state(0)).unwrap();
+        pool.admit(Time(0), tx.clone(), None, &RULES, || state(0)).unwrap();
     }
     pool
 }
@@ -64,7 +64,7 @@ fn pool(c: &mut Criterion) {
     group.bench_function("admit 10,000 to 90,000", |b| {
         let admit = |mut pool: Mempool| {
             for tx in new {
-                pool.admit(Time(0), tx.clone(), None, &RULES, &state(0)).unwrap();
+                pool.admit(Time(0), tx.clone(), None, &RULES, || state(0)).unwrap();
             }
             pool
         };

@@ -119,6 +119,12 @@ impl Mempool {
         self.queues.get(sender)?.txs.get(nonce).map(|pooled| &pooled.tx)
     }
 
+    /// The peer that a transaction came from; `None`: a wallet, or it is not here.
+    pub fn source(&self, hash: &B256) -> Option<PeerId> {
+        let (sender, nonce) = self.by_hash.get(hash)?;
+        self.queues.get(sender)?.txs.get(nonce)?.source
+    }
+
     /// The nonce that follows a sender's executable transactions, if it has any
     /// transactions here.
     pub fn pending_nonce(&self, sender: &Address) -> Option<u64> {
@@ -130,7 +136,8 @@ impl Mempool {
         self.queues.values().flat_map(SenderQueue::iter)
     }
 
-    /// Takes a transaction in, if need be in place of one of less worth.
+    /// Takes a transaction in, if need be in place of one of less worth. `sender`: looks up its
+    /// account, when the cheaper checks have passed.
     ///
     /// # Errors
     /// Why it was refused, by the first check that fails; the pool is then as
@@ -141,7 +148,7 @@ impl Mempool {
         tx: Transaction,
         source: Option<PeerId>,
         rules: &TxRules,
-        sender: &SenderState,
+        sender: impl FnOnce() -> SenderState,
     ) -> Result<(), MempoolError> {
         let hash = *tx.tx_hash();
         if self.contains(&hash) {
@@ -153,7 +160,9 @@ impl Mempool {
             return Err(MempoolError::Unprotected);
         }
         rules.check(&tx)?;
-        rules.check_sender(&tx, sender)?;
+        // Only now, since it takes a look at the state.
+        let sender = sender();
+        rules.check_sender(&tx, &sender)?;
         let address = tx.signer();
         self.advance(&address, sender.nonce, sender.balance);
         let pooled = Pooled {

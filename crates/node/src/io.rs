@@ -163,8 +163,8 @@ pub enum PeerCommand {
     /// A block of a peer that cannot be judged yet was verified and committed: the peer may
     /// stay.
     Brought(PeerId),
-    /// The peer was the first to bring a transaction that entered the pool.
-    Credit(PeerId),
+    /// A block is final with so many transactions that the peer was the first to bring.
+    Credit { peer: PeerId, txs: usize },
     /// The peer was the first to bring a valid proposal, or brought a final block.
     CreditBlock(PeerId),
     /// The peer sent an answer that brought nothing. It may only be late, so that it is no

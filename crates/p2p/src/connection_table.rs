@@ -44,6 +44,7 @@ use crate::{
         streams::Opened,
     },
     inbound_limits::{
+        peer_rates::PeerRates,
         peer_score::PeerScores,
         slots::{Full, SlotLimits, SocketId},
         subnet::SourceIp,
@@ -79,6 +80,8 @@ pub(crate) struct ConnectionTable {
     configured: BTreeMap<PeerId, SourceIp>,
     /// Configured peers and validators, and where each was last known to be.
     favoured: BTreeMap<PeerId, Option<SourceIp>>,
+    /// How fast peers are read that have a connection, or are favoured.
+    rates: BTreeMap<PeerId, Arc<PeerRates>>,
     /// Peers that are not favoured, and whose proposals have room of their own.
     credited: Vec<CreditedPeer>,
     /// Of a network of members.
@@ -108,6 +111,7 @@ impl ConnectionTable {
             turned_away: 0,
             configured: configured.into_iter().map(source).collect(),
             favoured: BTreeMap::new(),
+            rates: BTreeMap::new(),
             credited: Vec::new(),
             membership,
             newcomer: false,

@@ -1,5 +1,6 @@
 //! What other nodes may take of this one: sockets, requests a second, misdeeds.
 
+pub(crate) mod peer_rates;
 pub(crate) mod peer_score;
 pub(crate) mod rate_limit;
 pub(crate) mod slots;

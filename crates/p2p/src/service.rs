@@ -218,7 +218,7 @@ impl Service {
             self.swarm.close_connection(id);
             return;
         };
-        let favoured = table.is_favoured(peer);
+        let (favoured, rates) = (table.is_favoured(peer), table.rates(peer));
         let Some(connection) = table.get(id) else { return };
         self.redialer.hold(peer);
         let (inbound, standing) = (connection.is_inbound(), connection.standing);
@@ -229,7 +229,7 @@ impl Service {
             _ => &self.others,
         };
         let kill_switch = connection.kill_switch.clone();
-        let budget = Arc::new(PeerBudget::new(shared_budget.clone(), kill_switch.clone()));
+        let budget = Arc::new(PeerBudget::new(shared_budget.clone(), kill_switch.clone(), rates));
         if favoured && standing != Standing::Unjudged {
             budget.favour();
         }

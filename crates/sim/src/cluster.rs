@@ -387,7 +387,8 @@ impl Cluster {
                 }
                 // They protect a peer's slot at the gate and its room, and only real sockets have
                 // these.
-                PeerCommand::Credit(_) | PeerCommand::CreditBlock(_) => {}
+                PeerCommand::Credit { .. } => self.seen.credits.push(order),
+                PeerCommand::CreditBlock(_) => {}
                 PeerCommand::Unasked { peer, .. } => self.seen.unasked.push(peer),
                 PeerCommand::Brought(peer) => self.seen.brought.push(peer),
                 PeerCommand::Admission(admission) => self.admit(id, admission),

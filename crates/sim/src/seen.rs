@@ -14,6 +14,8 @@ pub type Loss = Box<dyn FnMut(Id, Id, &Message) -> bool>;
 pub struct Observations {
     /// Every [`PeerCommand::Blame`].
     pub blames: Vec<PeerCommand>,
+    /// Every [`PeerCommand::Credit`].
+    pub credits: Vec<PeerCommand>,
     /// Each peer whose block was committed while it could not be judged.
     pub brought: Vec<PeerId>,
     /// The peer of each answer that nothing waited for.

@@ -185,7 +185,7 @@ impl Admission {
         self.check_registry(peer, certificate)?;
         if !self.validates(peer) {
             self.check_time(certificate)?;
-            self.check_issuer(certificate)?;
+            self.issuer(certificate, None)?;
         }
         Ok(certificate.organisation)
     }
@@ -204,17 +204,23 @@ impl Admission {
     // Expiry refuses new admissions only. If it cut links, a network whose certificates
     // expire on one day would fall apart on that day.
     /// Whether a connection that was admitted may stay: as [`Self::judge`], but without the
-    /// certificate's times.
+    /// certificate's times. `issuer`: the CA key that is known to have signed it.
     ///
     /// # Errors
     /// The reason against it now.
+    // Attack: members' full nodes in all places, whose certificates are verified with each block on
+    // the node's thread. So each signature is verified once, while its key counts.
     pub fn judge_again(
         &self,
         peer: PeerId,
         certificate: &NodeCertificate,
+        issuer: &mut Option<PublicKey>,
     ) -> Result<(), NotAMember> {
         self.check_registry(peer, certificate)?;
-        if self.validates(peer) { Ok(()) } else { self.check_issuer(certificate) }
+        if !self.validates(peer) {
+            *issuer = Some(self.issuer(certificate, *issuer)?);
+        }
+        Ok(())
     }
 
     /// Checks the node and its organisation by the chain's record of them.
@@ -263,14 +269,21 @@ impl Admission {
         Ok(())
     }
 
-    fn check_issuer(&self, certificate: &NodeCertificate) -> Result<(), NotAMember> {
+    /// The CA key that counts and signed the certificate. One that is `known` to have signed it is
+    /// not asked again.
+    fn issuer(
+        &self,
+        certificate: &NodeCertificate,
+        known: Option<PublicKey>,
+    ) -> Result<PublicKey, NotAMember> {
         let (next, id) = (self.height.saturating_add(1), certificate.organisation);
         let organisation = self.members.active(id)?;
         // At the next height, as validators are: all nodes change to a new CA key with the
         // same block.
-        let mut issuers = organisation.ca_keys.iter().filter(|ca| ca.counts(next));
-        let signed = issuers.any(|ca| certificate.is_signed_by(&ca.key));
-        if signed { Ok(()) } else { Err(NotAMember::Issuer(id)) }
+        let mut keys = organisation.ca_keys.iter().filter(|ca| ca.counts(next)).map(|ca| ca.key);
+        let known = known.filter(|known| keys.clone().any(|key| key == *known));
+        let issuer = known.or_else(|| keys.find(|key| certificate.is_signed_by(key)));
+        issuer.ok_or(NotAMember::Issuer(id))
     }
 
     // Every reason is looked at, whatever `judge` found first. A revoked key must not hide

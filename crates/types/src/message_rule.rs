@@ -307,9 +307,15 @@ pub struct WorkBudget {
 /// Recoveries of gossiped senders, for all peers together that have no credit.
 pub const UNPAID_RECOVERIES: WorkBudget = WorkBudget { a_second: 5_000, at_once: 512 };
 
-// Two of the longest messages: 0.3 s of one core for a transaction that pays.
-/// Recoveries for which a peer has credit, from each transaction of it on that enters the pool.
-pub const RECOVERIES_OF_CREDIT: usize = 2 * limits::TX_HASHES_MAX;
+// 3 ms of one core for a transaction that has paid: those of which one in 64 comes into a block pay for
+// themselves.
+/// Recoveries for which a peer has credit by each transaction that it brought and that a final block
+/// includes.
+pub const RECOVERIES_OF_CREDIT: usize = 64;
+
+// Two of the longest messages: 0.3 s of one core. Between two blocks, 16,000 a second.
+/// The most recoveries for which a peer has credit.
+pub const CREDIT_MAX: usize = 2 * limits::TX_HASHES_MAX;
 
 // A validator or a configured peer is not banned for what others made: 8 ms a second of each, a
 // third of a core for a third of 128 validators.

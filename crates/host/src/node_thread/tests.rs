@@ -125,7 +125,10 @@ async fn nothing_leaves_before_the_journal_is_durable() {
     let none = Effects::default;
     for (what, speech) in [
         ("a message", Effects { sends: vec![(To::AllBut(None), Arc::new(tip))], ..none() }),
-        ("an order", Effects { orders: vec![PeerCommand::Credit(peer(3))], ..none() }),
+        (
+            "an order",
+            Effects { orders: vec![PeerCommand::Credit { peer: peer(3), txs: 1 }], ..none() },
+        ),
         ("a job", Effects { jobs: vec![recovery(1, None)], ..none() }),
         ("a reply", Effects { replies: vec![(CallId(7), Reply::PendingNonce(1))], ..none() }),
         ("an event", Effects { events: vec![told], ..none() }),
@@ -142,10 +145,10 @@ async fn nothing_leaves_before_the_journal_is_durable() {
         // A batch that says nothing waits for no disk; the next one that speaks waits for both.
         thread.effects = Effects { records: vec![record()], ..Effects::default() };
         assert!(thread.carry_out().is_ok(), "{what}");
-        thread.effects.orders = vec![PeerCommand::Credit(peer(3))];
+        thread.effects.orders = vec![PeerCommand::Credit { peer: peer(3), txs: 1 }];
         assert!(thread.carry_out().is_err(), "{what}");
         fails(false);
-        thread.effects.orders = vec![PeerCommand::Credit(peer(3))];
+        thread.effects.orders = vec![PeerCommand::Credit { peer: peer(3), txs: 1 }];
         thread.carry_out().unwrap();
     }
 }

@@ -71,7 +71,18 @@ fn pool() -> Mempool {
 }
 
 fn admit(pool: &mut Mempool, tx: Transaction, next: u64) -> Result<(), MempoolError> {
-    pool.admit(Time(0), tx, None, &rules(), &rich(next))
+    pool.admit(Time(0), tx, None, &rules(), || rich(next))
+}
+
+#[test]
+fn the_account_is_looked_up_only_for_what_is_new_and_well_formed() {
+    let never = || -> SenderState { panic!("a look at the state") };
+    let mut pool = pool();
+    admit(&mut pool, tx(1, 0, 100, 5), 0).unwrap();
+    let again = pool.admit(Time(0), tx(1, 0, 100, 5), Some(peer(1)), &rules(), never);
+    assert_eq!(again, Err(MempoolError::AlreadyKnown));
+    let cheap = pool.admit(Time(0), tx(2, 0, 0, 0), Some(peer(1)), &rules(), never);
+    assert!(matches!(cheap, Err(MempoolError::FeeCapTooLow { .. })), "{cheap:?}");
 }
 
 fn order(pool: &Mempool, base_fee: u64) -> Vec<(u8, u64)> {
@@ -179,7 +190,7 @@ fn each_broken_rule_has_its_words() {
     ];
     for (tx, sender, words) in cases {
         let mut pool = pool();
-        let refused = pool.admit(Time(0), tx, None, &rules(), &sender).unwrap_err();
+        let refused = pool.admit(Time(0), tx, None, &rules(), || sender).unwrap_err();
         assert_eq!(refused.to_string(), words);
         assert_eq!((pool.pending(), pool.queued(), pool.bytes()), (0, 0, 0));
     }
@@ -251,17 +262,17 @@ fn peers_may_hand_on_unprotected_transactions() {
         ..Default::default()
     };
     let tx = from(1, sign(old));
-    assert_eq!(pool().admit(Time(0), tx, Some(peer(1)), &rules(), &rich(0)), Ok(()));
+    assert_eq!(pool().admit(Time(0), tx, Some(peer(1)), &rules(), || rich(0)), Ok(()));
 }
 
 #[test]
 fn a_gas_free_network_asks_for_no_funds_but_the_value() {
     let free = TxRules { base_fee: 0, gas_free: true, ..rules() };
     let penniless = SenderState::default();
-    assert_eq!(pool().admit(Time(0), tx(1, 0, 0, 0), None, &free, &penniless), Ok(()));
+    assert_eq!(pool().admit(Time(0), tx(1, 0, 0, 0), None, &free, || penniless), Ok(()));
     let valued = from(1, sign(TxEip1559 { value: U256::from(1), ..template() }));
     assert!(matches!(
-        pool().admit(Time(0), valued, None, &free, &penniless),
+        pool().admit(Time(0), valued, None, &free, || penniless),
         Err(MempoolError::InsufficientFunds { .. })
     ));
 }
@@ -297,7 +308,7 @@ fn a_replacement_pays_a_tenth_more_in_both_fees() {
     // Nothing for nothing is not more: a free replacement could go on for ever.
     let free = TxRules { base_fee: 0, gas_free: true, ..rules() };
     let mut pool = pool();
-    pool.admit(Time(0), tx(1, 0, 0, 0), None, &free, &rich(0)).unwrap();
+    pool.admit(Time(0), tx(1, 0, 0, 0), None, &free, || rich(0)).unwrap();
     let other = from(
         1,
         sign(TxEip1559 {
@@ -307,7 +318,7 @@ fn a_replacement_pays_a_tenth_more_in_both_fees() {
             ..template()
         }),
     );
-    let refused = pool.admit(Time(0), other, None, &free, &rich(0));
+    let refused = pool.admit(Time(0), other, None, &free, || rich(0));
     assert_eq!(refused, Err(MempoolError::ReplacementUnderpriced));
 }
 
@@ -328,9 +339,9 @@ fn the_best_tip_at_this_base_fee_comes_first_and_nonces_stay_in_order() {
 #[test]
 fn what_is_too_young_holds_back_what_follows_it() {
     let mut pool = pool();
-    pool.admit(Time(10), tx(1, 0, 100, 5), None, &rules(), &rich(0)).unwrap();
-    pool.admit(Time(30), tx(1, 1, 100, 5), None, &rules(), &rich(0)).unwrap();
-    pool.admit(Time(20), tx(1, 2, 100, 5), None, &rules(), &rich(0)).unwrap();
+    pool.admit(Time(10), tx(1, 0, 100, 5), None, &rules(), || rich(0)).unwrap();
+    pool.admit(Time(30), tx(1, 1, 100, 5), None, &rules(), || rich(0)).unwrap();
+    pool.admit(Time(20), tx(1, 2, 100, 5), None, &rules(), || rich(0)).unwrap();
     assert_eq!(pool.best(10, Time(20)).count(), 1);
     assert_eq!(pool.best(10, Time(30)).count(), 3);
 }
@@ -357,7 +368,7 @@ fn one_sender_and_one_peer_have_their_shares() {
     let limits = MempoolLimits { txs_per_sender_max: 2, txs_per_peer_max: 3, ..Default::default() };
     let mut pool = Mempool::new(limits);
     let mut push = |sender, nonce, n| {
-        pool.admit(Time(0), tx(sender, nonce, 100, 5), Some(peer(n)), &rules(), &rich(0))
+        pool.admit(Time(0), tx(sender, nonce, 100, 5), Some(peer(n)), &rules(), || rich(0))
     };
     assert_eq!(push(1, 0, 1), Ok(()));
     assert_eq!(push(1, 1, 1), Ok(()));
@@ -368,7 +379,7 @@ fn one_sender_and_one_peer_have_their_shares() {
     // A share is given back when a block takes the transaction.
     pool.advance(&Address::repeat_byte(2), 1, U256::from(ETHER));
     let again = tx(4, 0, 100, 5);
-    assert_eq!(pool.admit(Time(0), again, Some(peer(1)), &rules(), &rich(0)), Ok(()));
+    assert_eq!(pool.admit(Time(0), again, Some(peer(1)), &rules(), || rich(0)), Ok(()));
 }
 
 /// A transaction of 513 of the shortest authorisations.
@@ -401,7 +412,7 @@ fn the_pool_counts_what_it_holds_in_memory() {
 fn one_peer_has_half_of_the_bytes() {
     let mut pool = Mempool::new(MempoolLimits { bytes_max: 400_000, ..Default::default() });
     let mut push = |sender, nonce, n| {
-        pool.admit(Time(0), authorising(sender, nonce), Some(peer(n)), &rules(), &rich(0))
+        pool.admit(Time(0), authorising(sender, nonce), Some(peer(n)), &rules(), || rich(0))
     };
     assert_eq!([push(1, 0, 1), push(2, 0, 1)], [Ok(()), Ok(())]);
     assert_eq!(push(3, 0, 1), Err(MempoolError::PoolFull));
@@ -409,7 +420,7 @@ fn one_peer_has_half_of_the_bytes() {
     // It is given back when a block takes the transaction.
     pool.advance(&Address::repeat_byte(2), 1, U256::from(ETHER));
     let again = authorising(4, 0);
-    assert_eq!(pool.admit(Time(0), again, Some(peer(1)), &rules(), &rich(0)), Ok(()));
+    assert_eq!(pool.admit(Time(0), again, Some(peer(1)), &rules(), || rich(0)), Ok(()));
 }
 
 #[test]

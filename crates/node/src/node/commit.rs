@@ -1,9 +1,12 @@
 //! A block becomes final: committed with its certificate, announced to everyone.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use trefoil_ledger::{Outcome, Record};
-use trefoil_types::{Address, Certificate, RecoveredBlock, Time};
+use trefoil_types::{Address, Certificate, PeerId, RecoveredBlock, Time};
 
 use crate::{
     Effects, Event, PeerCommand, To, WorkerJob,
@@ -61,7 +64,7 @@ impl Node {
         // out by it, and only then is the block announced.
         self.apply(now, outcome, certificate, effects);
         self.settle_evidence(effects);
-        self.settle_pool(now, &block);
+        self.settle_pool(now, &block, effects);
         self.shut_out(now);
         self.favour_validators();
         effects.orders.extend(self.ledger.admission().map(PeerCommand::Admission));
@@ -96,8 +99,22 @@ impl Node {
         self.evidence.send(&To::AllBut(None), effects);
     }
 
+    // Attack: transactions that never pay and were paid for when they entered the pool: behind a gap,
+    // in place of each other, or 4,096 that one more transaction takes the funds from.
+    /// Credits the peers that brought what the block included: only that has paid.
+    fn credit_sources(&mut self, block: &RecoveredBlock, effects: &mut Effects) {
+        let mut brought = BTreeMap::<PeerId, usize>::new();
+        let sources = block.transactions.iter().filter_map(|tx| self.pool.source(tx.tx_hash()));
+        sources.for_each(|peer| *brought.entry(peer).or_default() += 1);
+        for (peer, txs) in brought {
+            effects.orders.push(PeerCommand::Credit { peer, txs });
+            self.note_useful(peer);
+        }
+    }
+
     /// Drops the transactions that the block included or made stale: only its senders' can be.
-    fn settle_pool(&mut self, now: Time, block: &RecoveredBlock) {
+    fn settle_pool(&mut self, now: Time, block: &RecoveredBlock, effects: &mut Effects) {
+        self.credit_sources(block, effects);
         let senders: BTreeSet<Address> = block.transactions.iter().map(|tx| tx.signer()).collect();
         for sender in senders {
             self.refresh_sender(&sender);

@@ -107,7 +107,7 @@ impl Node {
     }
 
     // A public network does not know which peer is which validator. To be favoured takes a
-    // transaction that pays, a final block, or a valid proposal, and each before the others.
+    // transaction of a final block, a final block, or a valid proposal, and each before the others.
     /// A peer brought something that was good and new: on a public network that is favoured.
     pub(super) fn note_useful(&mut self, peer: PeerId) {
         if self.ledger.governed().members.nodes.is_empty() {

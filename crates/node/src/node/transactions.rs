@@ -1,6 +1,7 @@
 //! Transactions from wallets and peers on their way into the pool and on to other peers.
 
 use alloy_primitives::{Bytes, KECCAK256_EMPTY};
+use trefoil_ledger::Ledger;
 use trefoil_mempool::{MempoolError, SenderState, TxRules};
 use trefoil_types::{
     Address, B256, Offence, PeerId, Time, Transaction, TxError, message_rule as rules,
@@ -8,7 +9,7 @@ use trefoil_types::{
 };
 
 use crate::{
-    Effects, Event, PeerCommand, jobs::RecoveryPurpose, node::Node, peer_bytes::request_cost,
+    Effects, Event, jobs::RecoveryPurpose, node::Node, peer_bytes::request_cost,
     tx_gossip::send_transactions,
 };
 
@@ -21,8 +22,8 @@ impl Node {
         source: Option<PeerId>,
         effects: &mut Effects,
     ) -> Result<(), MempoolError> {
-        let sender = self.sender_state(&tx);
-        self.pool.admit(now, tx.clone(), source, &self.tx_rules(), &sender)?;
+        let (rules, ledger) = (self.tx_rules(), &self.ledger);
+        self.pool.admit(now, tx.clone(), source, &rules, || sender_state(ledger, &tx))?;
         self.note_content(now);
         // A look at every peer, which a wallet's transaction does not need.
         let is_meshed = source.is_some() && self.is_meshed();
@@ -44,22 +45,6 @@ impl Node {
             tx_gas_max: parameter(Parameter::TxGas),
             code_bytes_max: parameter(Parameter::CodeSize),
         }
-    }
-
-    fn sender_state(&self, tx: &Transaction) -> SenderState {
-        let permissions = self.ledger.permissions(&tx.signer());
-        let nobody = SenderState {
-            is_barred: !permissions.may_send(),
-            deploys_nothing: !permissions.may_deploy(),
-            ..SenderState::default()
-        };
-        let Some(account) = self.ledger.account(&tx.signer()) else { return nobody };
-        let is_contract = account.code_hash != KECCAK256_EMPTY && {
-            let code = self.ledger.snapshot().code(&account.code_hash);
-            let code = code.unwrap_or_else(|e| panic!("code {}: {e}", account.code_hash));
-            !code.is_some_and(|code| is_delegation(&code))
-        };
-        SenderState { nonce: account.nonce, balance: account.balance, is_contract, ..nobody }
     }
 
     /// Gives the pool a sender's account at the tip.
@@ -109,7 +94,6 @@ impl Node {
     ) {
         self.tx_gossip.note_recovered(&peer, hashes);
         let mut sound = Vec::with_capacity(txs.len());
-        let mut useful = false;
         for tx in txs {
             let Ok(tx) = tx else {
                 // A node recovers before it sends on.
@@ -121,18 +105,28 @@ impl Node {
                 Err(MempoolError::ChainId { .. }) => {
                     effects.blame_relay(peer, Offence::InvalidTransaction)
                 }
-                admitted => {
-                    useful |= admitted.is_ok();
-                    sound.push(tx);
-                }
+                _ => sound.push(tx),
             }
-        }
-        if useful {
-            effects.orders.push(PeerCommand::Credit(peer));
-            self.note_useful(peer);
         }
         self.fill_candidates(now, &sound, effects);
     }
+}
+
+/// The account that sends a transaction, at the tip.
+fn sender_state(ledger: &Ledger, tx: &Transaction) -> SenderState {
+    let permissions = ledger.permissions(&tx.signer());
+    let nobody = SenderState {
+        is_barred: !permissions.may_send(),
+        deploys_nothing: !permissions.may_deploy(),
+        ..SenderState::default()
+    };
+    let Some(account) = ledger.account(&tx.signer()) else { return nobody };
+    let is_contract = account.code_hash != KECCAK256_EMPTY && {
+        let code = ledger.snapshot().code(&account.code_hash);
+        let code = code.unwrap_or_else(|e| panic!("code {}: {e}", account.code_hash));
+        !code.is_some_and(|code| is_delegation(&code))
+    };
+    SenderState { nonce: account.nonce, balance: account.balance, is_contract, ..nobody }
 }
 
 /// EIP-7702: code that only points to another account's.

@@ -11,12 +11,12 @@
 //! are counted once: see `send_queue::Broadcasts`. What the muxer holds is counted below it:
 //! `mux::memory`.
 //!
-//! By arithmetic, not measured, 128 strangers make a node hold 315 MiB at most in all of these,
-//! 128 favoured peers 434 MiB: the sums are a test of this file.
+//! By arithmetic, not measured, 128 strangers make a node hold 319 MiB at most in all of these,
+//! 128 favoured peers 438 MiB: the sums are a test of this file.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -30,7 +30,7 @@ use tokio::{
 use trefoil_types::{
     limits::{MESSAGE_BYTES_MAX, TXS_BYTES_MAX, UNPACKED_BYTES_MAX, VALIDATORS_MAX},
     message::Lane,
-    message_rule::{PROPOSAL, VAIN_SIGNATURES},
+    message_rule::PROPOSAL,
 };
 
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
         lane_limits::LANES,
         read_pool::{LargeFrame, ReadPool},
     },
-    inbound_limits::rate_limit::RateLimiter,
+    inbound_limits::peer_rates::PeerRates,
     transport::kill_switch::KillSwitch,
 };
 
@@ -112,17 +112,18 @@ const RESERVES_IN: usize = 128 * (RESERVE_IN[0] + RESERVE_IN[1] + RESERVE_IN[2])
 
 // Attack: messages full of the shortest transactions, each of which takes 64 bytes beside its own,
 // or 512 in a block; or of authorisations (EIP-7702), which take ten times their bytes.
-/// What the messages of all peers of one kind take beyond their bytes when they are decoded: as much
-/// as one of the largest.
-const UNPACKED: usize = UNPACKED_BYTES_MAX;
+/// What the blocks of all peers of one kind take beyond their bytes when they are decoded: as much
+/// as one of the largest messages.
+const UNPACKED_BLOCKS: usize = UNPACKED_BYTES_MAX;
+
+// Attack: 9 MiB of blocks that nobody asked for took all there was, and the transactions of proposals
+// and of gossip waited.
+/// The same, for lists of transactions, which are not decoded yet: twice what one of the longest takes.
+const UNPACKED_LISTS: usize = 4 * MIB;
 
 /// Connections, ends and refusals of one kind of peers that the node has not been told of.
 // A node that reads nothing is told no more, and takes no more connections.
 const EVENTS_MAX: usize = 1024;
-
-/// A lane is paused for so long at most for what its peer made this node verify in vain.
-// Shorter than the 15 s after which the peer takes this node for one that does not read.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether a peer has read.
 const LOOK: Duration = Duration::from_millis(50);
@@ -134,7 +135,8 @@ pub(crate) struct SharedBudget {
     proposals: Arc<Semaphore>,
     credited: Arc<Semaphore>,
     inbound: [Arc<ReadPool>; LANE_COUNT],
-    unpacked: Arc<Semaphore>,
+    unpacked_blocks: Arc<Semaphore>,
+    unpacked_lists: Arc<Semaphore>,
     answers: Arc<AnswerPool>,
     events: Arc<Semaphore>,
 }
@@ -149,8 +151,7 @@ pub(crate) struct PeerBudget {
     pub answers: Arc<PeerAnswers>,
     favoured: AtomicBool,
     credited: AtomicBool,
-    /// What it made this node verify in vain, by lane.
-    vain: [Mutex<RateLimiter>; LANE_COUNT],
+    pub rates: Arc<PeerRates>,
     /// Steps of frames on the catch-up lane.
     pub block_steps: Arc<AtomicU64>,
     /// Of its connection.
@@ -211,7 +212,8 @@ impl SharedBudget {
             proposals: semaphore(PROPOSALS),
             credited: semaphore(CREDITED_PROPOSALS),
             inbound: LANES.map(|_| ReadPool::new(inbound)),
-            unpacked: semaphore(UNPACKED),
+            unpacked_blocks: semaphore(UNPACKED_BLOCKS),
+            unpacked_lists: semaphore(UNPACKED_LISTS),
             answers: AnswerPool::new(outbound),
             events: semaphore(EVENTS_MAX),
         }
@@ -230,7 +232,7 @@ impl SharedBudget {
 }
 
 impl PeerBudget {
-    pub fn new(shared: SharedBudget, kill_switch: Arc<KillSwitch>) -> Self {
+    pub fn new(shared: SharedBudget, kill_switch: Arc<KillSwitch>, rates: Arc<PeerRates>) -> Self {
         Self {
             reserve_in: RESERVE_IN.map(semaphore),
             proposal: semaphore(PROPOSAL_RESERVE),
@@ -239,9 +241,7 @@ impl PeerBudget {
             answers: PeerAnswers::new(shared.answers.clone(), PEER_OUT_MAX),
             favoured: AtomicBool::new(false),
             credited: AtomicBool::new(false),
-            vain: LANES.map(|_| {
-                Mutex::new(RateLimiter::new(VAIN_SIGNATURES.a_second, VAIN_SIGNATURES.at_once))
-            }),
+            rates,
             block_steps: Arc::default(),
             kill_switch,
             shared,
@@ -266,18 +266,6 @@ impl PeerBudget {
     #[cfg(test)]
     pub fn is_credited(&self) -> bool {
         self.credited.load(Ordering::Acquire)
-    }
-
-    /// Messages of a lane made this node verify so many signatures in vain.
-    pub fn waste(&self, lane: Lane, signatures: u32, now: Instant) {
-        let mut vain = self.vain[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        vain.spend(signatures, now, PAUSE_MAX);
-    }
-
-    /// For how long the lane is not read for that.
-    pub fn pause(&self, lane: Lane, now: Instant) -> Duration {
-        let vain = self.vain[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        vain.early(0, now)
     }
 
     /// Waits until a frame of so many bytes may be read, as far as this peer alone is concerned.
@@ -344,13 +332,15 @@ impl FrameRoom {
         }
     }
 
-    /// The frame is here whole, and its message takes so many bytes beyond as many as it has: waits
-    /// for room for them. What it holds until the node has read it.
+    /// The frame is here whole, and its message (`blocks` or others) takes so many bytes beyond as many
+    /// as it has: waits for room for them. What it holds until the node has read it.
     // What waits here holds its frame, and nobody whom it waits for waits for that.
-    pub async fn unpack(self, more: usize, budget: &PeerBudget) -> Charge {
-        let unpacked = match more {
-            0 => None,
-            more => take(&budget.shared.unpacked, more.min(UNPACKED)).await,
+    pub async fn unpack(self, blocks: bool, more: usize, budget: &PeerBudget) -> Charge {
+        let SharedBudget { unpacked_blocks, unpacked_lists, .. } = &budget.shared;
+        let unpacked = match (more, blocks) {
+            (0, _) => None,
+            (more, true) => take(unpacked_blocks, more.min(UNPACKED_BLOCKS)).await,
+            (more, false) => take(unpacked_lists, more.min(UNPACKED_LISTS)).await,
         };
         let [steps, turn] = self.large.map_or([None, None], LargeFrame::finish);
         Charge([self.own, self.of_all.or(steps), turn, unpacked])
@@ -381,7 +371,7 @@ mod tests {
         // Two frames that come, and one that leaves (`clear/stream.rs`).
         let transport = 3 * FRAME_MAX;
         // A frame that is being decoded is held twice.
-        let read = LANE_COUNT * inbound + 2 * turns + proposals + UNPACKED;
+        let read = LANE_COUNT * inbound + 2 * turns + proposals + UNPACKED_BLOCKS + UNPACKED_LISTS;
         let written = outbound + broadcasts;
         PEERS * (reserves + own + transport) + read + written + muxers
     }
@@ -392,6 +382,6 @@ mod tests {
         let strangers = all([STRANGERS_IN, STRANGERS_OUT, muxers, CREDITED_PROPOSALS]);
         let muxers = FAVOURED_UNREAD + FAVOURED_UNSENT;
         let favoured = all([OTHERS_IN, OTHERS_OUT, muxers, PROPOSALS]);
-        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [315, 434]);
+        assert_eq!([strangers, favoured].map(|bytes| bytes.div_ceil(MIB)), [319, 438]);
     }
 }

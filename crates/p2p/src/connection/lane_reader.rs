@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use trefoil_types::{
     Offence, PeerId, Standing,
     message::{Lane, Message},
+    message_rule::BLOCKS,
 };
 
 use crate::{
@@ -25,7 +26,6 @@ use crate::{
     },
     discovery::{finder::Finder, peer_record::PeerRecord},
     event::NetEvent,
-    inbound_limits::rate_limit::RateLimiter,
     peer_table::PeerTable,
     transport::kill_switch::KillSwitch,
 };
@@ -67,8 +67,6 @@ impl LaneReader {
     /// Reads for ever. Waits while the node is behind, so that the peer's
     /// sending stalls and not our memory grows.
     pub async fn run(mut self, mut stream: Stream) -> SessionEnd {
-        let limits = limits(self.lane);
-        let mut rate_limiter = RateLimiter::new(limits.in_rate, limits.in_burst);
         // Pings keep the consensus lane from silence; the others may be idle.
         let silence =
             if self.lane == Lane::Consensus { self.timing.silence } else { Duration::MAX };
@@ -77,7 +75,7 @@ impl LaneReader {
             if let Err(end) = self.read(&mut stream, silence).await {
                 return end;
             }
-            if let Err(early) = rate_limiter.take(1, Instant::now()) {
+            if let Err(early) = self.budget.rates.message(self.lane, Instant::now()) {
                 self.peer_table.blame(self.peer, Offence::Flood);
                 sleep(early.max(FLOOD_PAUSE)).await;
             }
@@ -89,7 +87,7 @@ impl LaneReader {
     /// Waits while the peer has made this node verify too much in vain.
     async fn pause(&self) {
         loop {
-            let pause = self.budget.pause(self.lane, Instant::now());
+            let pause = self.budget.rates.pause(self.lane, Instant::now());
             if pause.is_zero() {
                 return;
             }
@@ -103,7 +101,8 @@ impl LaneReader {
         head.check()?;
         let mut room = self.budget.begin(self.lane, head.length).await;
         let bytes = frame::read_rest(stream, head, silence, Some(&mut room)).await?;
-        let charge = room.unpack(Message::unpacked_bytes(&bytes), &self.budget).await;
+        let blocks = bytes.first() == Some(&BLOCKS.kind);
+        let charge = room.unpack(blocks, Message::unpacked_bytes(&bytes), &self.budget).await;
         self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         match LaneFrame::decode(&bytes)? {
             // The peer cannot know that it is not judged here: an honest one speaks as to any

@@ -194,7 +194,8 @@ mod tests {
     #[tokio::test]
     async fn a_slow_line_ends_a_session_only_while_others_wait_for_the_room_of_its_answers() {
         let strangers = SharedBudget::strangers();
-        let budget = || Arc::new(PeerBudget::new(strangers.clone(), Arc::default()));
+        let budget =
+            || Arc::new(PeerBudget::new(strangers.clone(), Arc::default(), Arc::default()));
         let send_queue = Arc::new(SendQueue::new(budget()));
         let mut writer = LaneWriter {
             lane: Lane::Gossip,

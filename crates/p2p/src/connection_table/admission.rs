@@ -95,7 +95,7 @@ impl ConnectionTable {
         }
         let validators: Vec<_> = admission.validators().collect();
         membership.admission = admission;
-        for connection in self.connections.values().filter(|it| !it.kill_switch.is_cut()) {
+        for connection in self.connections.values_mut().filter(|it| !it.kill_switch.is_cut()) {
             let Some(peer) = connection.peer else { continue };
             let Err(reason) = connection.judge_again(peer, &membership.admission) else { continue };
             if reason == PROVEN {
@@ -152,12 +152,12 @@ impl ConnectionTable {
 
 impl Connection {
     /// Why a connection that stands, or is about to, may not go on.
-    fn judge_again(&self, peer: PeerId, admission: &Admission) -> Result<(), String> {
+    fn judge_again(&mut self, peer: PeerId, admission: &Admission) -> Result<(), String> {
         let judged = match (&self.certificate, &self.trial) {
             // It has shown no certificate yet: only its key can be held against it.
             (None, _) if admission.members.is_revoked(peer) => Err(NotAMember::Revoked),
             (None, _) => Ok(()),
-            (Some(certificate), None) => admission.judge_again(peer, certificate),
+            (Some(certificate), None) => admission.judge_again(peer, certificate, &mut self.issuer),
             // Only peers that the operator named are on trial.
             (Some(certificate), Some(trial)) => {
                 match admission.admit(peer, certificate, trial.height, true) {

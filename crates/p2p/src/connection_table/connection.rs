@@ -8,7 +8,7 @@ use std::{
 
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{mpsc, oneshot};
-use trefoil_crypto::NodeCertificate;
+use trefoil_crypto::{NodeCertificate, PublicKey};
 use trefoil_types::{PeerId, Standing};
 
 use crate::{
@@ -80,6 +80,8 @@ pub(crate) struct Connection {
     pub standing: Standing,
     /// What the standing was judged by, and is again with each block.
     pub(super) certificate: Option<NodeCertificate>,
+    /// The CA key that signed it, once a block was judged by it.
+    pub(super) issuer: Option<PublicKey>,
     /// While it cannot be judged.
     pub(super) trial: Option<Trial>,
     /// As libp2p's swarm has it.
@@ -120,6 +122,7 @@ impl Connection {
             peer: None,
             standing,
             certificate: None,
+            issuer: None,
             trial: None,
             swarm_id: None,
             opened: None,

@@ -92,7 +92,7 @@ fn protect_nearest(candidates: &mut EvictionCandidates<'_>, few: usize) {
 }
 
 /// The few that were useful last stay.
-// Attack: connections that only sit there. A transaction that entered the pool was paid
+// Attack: connections that only sit there. A transaction that a block includes was paid
 // for, and only the first to tell of it has the credit.
 fn protect_useful(candidates: &mut EvictionCandidates<'_>, few: usize) {
     candidates.sort_by_key(|(id, socket)| (Reverse(socket.useful), *id));

@@ -9,13 +9,14 @@ use std::{
 
 use proptest::prelude::*;
 
-use trefoil_types::{OrganisationId, PeerId, Standing};
+use trefoil_types::{OrganisationId, PeerId, Standing, message::Lane};
 
 use super::peer;
 use crate::{
     connection::budget::{PeerBudget, SharedBudget},
     connection_table::{ConnectionTable, Stage, sockets_max},
     inbound_limits::{
+        peer_rates::PeerRates,
         slots::{Full, SILENT, SlotLimits, SocketId},
         subnet::{NetGroup, SourceIp},
     },
@@ -505,7 +506,8 @@ fn a_peer_that_cannot_be_judged_has_no_validators_room() {
         let from = at(1, 0, 0, 1);
         let id = accept(&mut gate, from, now).unwrap();
         gate.authenticated(from, peer(n), now).unwrap();
-        let budget = Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default()));
+        let budget =
+            Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default(), Arc::default()));
         gate.0.begin_session(id, budget.clone());
         gate.0.get_mut(id).unwrap().standing = standing;
         gate.favour([peer(n)]);
@@ -519,7 +521,8 @@ fn admitted(gate: &mut Gate, count: u8, now: Instant) -> Vec<Arc<PeerBudget>> {
         let from = at(n, 0, 0, 1);
         let id = accept(gate, from, now).unwrap();
         gate.authenticated(from, peer(n), now).unwrap();
-        let budget = Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default()));
+        let budget =
+            Arc::new(PeerBudget::new(SharedBudget::strangers(), Arc::default(), Arc::default()));
         gate.0.begin_session(id, budget.clone());
         gate.admit(from, None, now);
         gate.0.set_admitted(id).unwrap();
@@ -556,6 +559,33 @@ fn few_strangers_have_room_for_proposals_and_blocks_count_more_than_transactions
     gate.0.release(left);
     gate.useful(peer(20), later + TERM);
     assert!(credited().contains(&20));
+}
+
+// Attack: a validator whose lane is paused connects again.
+#[test]
+fn a_favoured_peer_that_connects_again_owes_what_it_owed() {
+    let mut gate = Gate::new(64, 64, []);
+    let (now, lane) = (Instant::now(), Lane::Consensus);
+    gate.favour([peer(1)]);
+    for (n, owes) in [(1, 5), (2, 0)] {
+        let first = gate.0.rates(peer(n));
+        let pause = |rates: &PeerRates| rates.pause(lane, now).as_secs();
+        gate.0.slow(peer(n), lane, 1_000_000, now);
+        let second = gate.0.rates(peer(n));
+        assert_eq!((pause(&first), pause(&second)), (5, 5), "both connections of {n}");
+        drop((first, second));
+        // The node reads the rest of it when it is gone.
+        gate.0.slow(peer(n), lane, 1_000_000, now);
+        let again = gate.0.rates(peer(n));
+        assert_eq!(pause(&again), owes, "{n}");
+        // The lane's own rate too.
+        let burst = (0..20_000).take_while(|_| again.message(lane, now).is_ok()).count();
+        drop(again);
+        let left = gate.0.rates(peer(n)).message(lane, now).is_ok();
+        assert_eq!((burst, left), (16_000, owes == 0), "{n}");
+    }
+    gate.favour([]);
+    assert!(gate.0.rates(peer(1)).message(lane, now).is_ok());
 }
 
 #[test]
@@ -635,7 +665,7 @@ fn only_a_session_that_waits_for_a_verdict_is_admitted() {
     let id = accept(&mut gate, at(1, 0, 0, 1), now).unwrap();
     gate.authenticated(at(1, 0, 0, 1), peer(1), now).unwrap();
     let table = &mut gate.0;
-    let budget = PeerBudget::new(SharedBudget::strangers(), Arc::default());
+    let budget = PeerBudget::new(SharedBudget::strangers(), Arc::default(), Arc::default());
     table.begin_session(id, Arc::new(budget));
     assert_eq!(table.asks(id), None, "it has said no hello");
     table.get_mut(id).unwrap().verdict = Some(tokio::sync::oneshot::channel().0);

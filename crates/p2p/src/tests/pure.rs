@@ -161,7 +161,7 @@ proptest! {
 }
 
 fn budget(shared: &SharedBudget) -> PeerBudget {
-    PeerBudget::new(shared.clone(), Arc::default())
+    PeerBudget::new(shared.clone(), Arc::default(), Arc::default())
 }
 
 fn queue(shared: &SharedBudget) -> SendQueue {

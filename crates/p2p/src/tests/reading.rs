@@ -7,6 +7,7 @@ use std::{
 
 use tokio::time::timeout;
 use trefoil_types::{
+    limits::BLOCK_TXS_MAX,
     message::Lane,
     message_rule::{PROPOSAL, VAIN_SIGNATURES},
 };
@@ -27,7 +28,7 @@ const SOON: Duration = Duration::from_millis(50);
 
 fn budget(shared: &SharedBudget) -> (PeerBudget, Arc<KillSwitch>) {
     let kill_switch = Arc::<KillSwitch>::default();
-    (PeerBudget::new(shared.clone(), kill_switch.clone()), kill_switch)
+    (PeerBudget::new(shared.clone(), kill_switch.clone(), Arc::default()), kill_switch)
 }
 
 /// A frame that has begun, and of which so many bytes have room.
@@ -40,12 +41,17 @@ async fn begin(budget: &PeerBudget, lane: Lane, length: usize, come: usize) -> F
 }
 
 async fn receive(budget: &PeerBudget, lane: Lane, length: usize) -> Charge {
-    unpack(budget, lane, length, 0).await
+    unpack(budget, lane, length, (false, 0)).await
 }
 
-/// A frame whose message takes so many bytes beyond as many as it has.
-async fn unpack(budget: &PeerBudget, lane: Lane, length: usize, more: usize) -> Charge {
-    begin(budget, lane, length, length).await.unpack(more, budget).await
+/// A frame whose message, of blocks or not, takes so many bytes beyond as many as it has.
+async fn unpack(
+    budget: &PeerBudget,
+    lane: Lane,
+    length: usize,
+    (blocks, more): (bool, usize),
+) -> Charge {
+    begin(budget, lane, length, length).await.unpack(blocks, more, budget).await
 }
 
 /// Attack: 96 peers whose small frames were 11 MiB of short transactions each in memory.
@@ -55,19 +61,39 @@ async fn messages_of_many_short_transactions_are_charged_as_they_are_in_memory()
     let hostile: Vec<_> = (0..96).map(|_| budget(&shared)).collect();
     let mut held = vec![];
     for (budget, _) in &hostile {
-        let message = unpack(budget, Lane::Consensus, 30 << 10, 3_000 * 512);
+        let message = unpack(budget, Lane::CatchUp, 30 << 10, (true, 3_000 * 512));
         held.extend(timeout(SOON, message).await.ok());
     }
     assert!((40..=61).contains(&held.len()), "{}", held.len());
     let (honest, _) = budget(&shared);
     timeout(SOON, receive(&honest, Lane::Consensus, 256)).await.expect("votes take no more");
     let (member, _) = budget(&SharedBudget::others());
-    timeout(SOON, unpack(&member, Lane::CatchUp, 4 << 20, 40 << 20)).await.expect("its own kind");
-    let waits = unpack(&honest, Lane::CatchUp, 4 << 20, 40 << 20);
+    timeout(SOON, unpack(&member, Lane::CatchUp, 4 << 20, (true, 40 << 20)))
+        .await
+        .expect("its own kind");
+    let waits = unpack(&honest, Lane::CatchUp, 4 << 20, (true, 40 << 20));
     tokio::pin!(waits);
     assert!(timeout(SOON, &mut waits).await.is_err());
     drop(held);
     timeout(LIMIT, waits).await.expect("when the node has read them");
+}
+
+/// Attack: 9 MiB of blocks that unpack to 90.
+#[tokio::test]
+async fn blocks_that_nobody_asked_for_hold_up_no_transactions() {
+    let shared = SharedBudget::strangers();
+    let [(hostile, _), (honest, _)] = [(); 2].map(|()| budget(&shared));
+    let held = unpack(&hostile, Lane::CatchUp, 9 << 20, (true, 90 << 20)).await;
+    for lane in [Lane::Consensus, Lane::Gossip] {
+        // The longest list.
+        let list = unpack(&honest, lane, 270_000, (false, 64 * BLOCK_TXS_MAX));
+        timeout(SOON, list).await.expect("room of its own");
+    }
+    let list = || unpack(&honest, Lane::Consensus, 1 << 20, (false, 64 * BLOCK_TXS_MAX));
+    let lists = [list().await, list().await];
+    assert!(timeout(SOON, list()).await.is_err(), "it has a bound, too");
+    drop((held, lists));
+    timeout(LIMIT, list()).await.expect("when the node has read them");
 }
 
 #[tokio::test]
@@ -156,15 +182,15 @@ async fn proposals_of_peers_with_credit_wait_for_nobody() {
 fn a_lane_pauses_for_what_its_peer_made_the_node_verify_in_vain() {
     let (peer, _) = budget(&SharedBudget::others());
     let (now, second) = (Instant::now(), Duration::from_secs(1));
-    peer.waste(Lane::Consensus, VAIN_SIGNATURES.at_once, now);
-    assert_eq!(peer.pause(Lane::Consensus, now), Duration::ZERO);
-    peer.waste(Lane::Consensus, VAIN_SIGNATURES.a_second, now);
-    assert_eq!(peer.pause(Lane::Consensus, now), second);
-    assert_eq!(peer.pause(Lane::Consensus, now + second), Duration::ZERO);
+    peer.rates.waste(Lane::Consensus, VAIN_SIGNATURES.at_once, now);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now), Duration::ZERO);
+    peer.rates.waste(Lane::Consensus, VAIN_SIGNATURES.a_second, now);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now), second);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now + second), Duration::ZERO);
     // What is on its way already cannot add up to a silence that ends the connection.
-    peer.waste(Lane::Consensus, 1_000_000, now + second);
-    assert_eq!(peer.pause(Lane::Consensus, now + second), 5 * second);
-    assert_eq!(peer.pause(Lane::Gossip, now), Duration::ZERO);
+    peer.rates.waste(Lane::Consensus, 1_000_000, now + second);
+    assert_eq!(peer.rates.pause(Lane::Consensus, now + second), 5 * second);
+    assert_eq!(peer.rates.pause(Lane::Gossip, now), Duration::ZERO);
 }
 
 /// They claim the longest proposals and send nothing of them.

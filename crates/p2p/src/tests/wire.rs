@@ -1,6 +1,11 @@
 //! What happens between nodes.
 
-use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use alloy_primitives::Bytes;
 use trefoil_types::{
@@ -160,6 +165,26 @@ async fn a_restarted_peer_is_connected_again() {
     b.connected().await;
     a.handle.send(peer(2), &vote(2));
     assert_eq!(message(&mut b.lanes.consensus).await, *vote(2));
+}
+
+// Attack: a validator, which is not banned for bad votes, connects again when it is read more slowly.
+#[tokio::test]
+async fn a_favoured_peer_that_connects_again_is_read_as_slowly() {
+    let (mut a, b) = pair(QUICK).await;
+    a.handle.favour([peer(2)]);
+    b.stop().await;
+    a.disconnected().await;
+    let began = Instant::now();
+    a.handle.slow(peer(2), Lane::Consensus, 1_000_000);
+    let mut b = Node::start(config(2, &[(1, a.address())]), QUICK).await;
+    // It gets in, and its other lanes are read.
+    a.connected().await;
+    b.connected().await;
+    b.handle.send(peer(1), &vote(1));
+    b.handle.send(peer(1), &get_blocks(1));
+    assert_eq!(message(&mut a.lanes.catch_up).await, *get_blocks(1));
+    assert_eq!(message(&mut a.lanes.consensus).await, *vote(1));
+    assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -98,6 +98,29 @@ fn bodies_that_come_later_count_in_the_budget_of_their_receivers() {
     assert!((budget / 2..=budget + limits::MESSAGE_BYTES_MAX).contains(&given.get()), "{given:?}");
 }
 
+// Attack: a funded account that never uses one nonce bought unlimited recoveries by what waits behind it, and was
+// favoured for that.
+#[test]
+fn a_peer_has_credit_for_what_a_block_includes_and_for_nothing_before() {
+    let mut cluster = cluster(4, 5);
+    cluster.reach(1, SECOND);
+    let bring = |cluster: &mut Cluster, nonce| {
+        let tx = transfer(5, nonce);
+        cluster.inject(4, 0, Message::Txs(vec![tx.encoded_2718().into()]));
+        cluster.run_for(Millis(3_000));
+        height_of(cluster, 0, tx.tx_hash())
+    };
+    let credits = |cluster: &Cluster| {
+        let of = |it: &&PeerCommand| matches!(it, PeerCommand::Credit { peer: it, .. } if *it == peer(4));
+        cluster.seen.credits.iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(bring(&mut cluster, 1), None, "behind a gap");
+    assert_eq!(bring(&mut cluster, 1), None, "once more");
+    assert_eq!(credits(&cluster), []);
+    assert!(bring(&mut cluster, 0).is_some());
+    assert_eq!(credits(&cluster), [PeerCommand::Credit { peer: peer(4), txs: 2 }]);
+}
+
 /// At rest a node holds nothing for its peers.
 fn assert_holds_nothing(cluster: &Cluster, n: usize) {
     for held in cluster.node(n).held_bytes() {

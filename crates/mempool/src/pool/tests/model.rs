@@ -141,7 +141,7 @@ proptest! {
                     let state = SenderState { nonce: next, balance, ..SenderState::default() };
                     let tx = tx(sender, nonce, cap, tip);
                     let entry = ModelTx { sender, nonce, cap, tip, arrival: 0, tx: tx.clone() };
-                    let taken = pool.admit(Time(0), tx, None, &rules(), &state);
+                    let taken = pool.admit(Time(0), tx, None, &rules(), || state);
                     prop_assert_eq!(taken.is_ok(), model.admit(entry), "{:?}", taken);
                 }
                 Op::Advance { sender, by, balance } => {
