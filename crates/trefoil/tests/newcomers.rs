@@ -102,7 +102,7 @@ impl Network {
         assert!(!done && words.iter().all(|word| said.contains(word)), "{args:?}: {said}");
     }
 
-    /// The rows of the newcomers, of which none has more power than a seat on probation.
+    /// The rows of the newcomers, of which none is active or has more power than a seat on probation.
     fn rows(&self, of: &[Newcomer]) -> Vec<Value> {
         let rpc = format!("127.0.0.1:{}", self.rpc(0));
         let list = succeed(&["validator", "list", "--json", "--rpc", &rpc]);
@@ -114,6 +114,8 @@ impl Network {
         let rows: Vec<Value> = list.into_iter().filter(is_of).collect();
         let powers = rows.iter().map(|row| row["power"].as_u64().unwrap());
         assert!(powers.max() <= Some(1), "a key that nobody runs: {rows:?}");
+        let active = rows.iter().find(|row| row["state"] == "validates");
+        assert_eq!(active, None, "a key that nobody runs");
         rows
     }
 
