@@ -11,6 +11,7 @@ use trefoil_types::{
 };
 
 use crate::{
+    actions::actors,
     governors::{self, Governors},
     machine::secret,
     plan::SimPlan,
@@ -53,9 +54,6 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         ca_keys: vec![secret("ca", id).public()],
         senders: vec![],
     };
-    let account = |(address, balance)| {
-        (address, GenesisAccount { balance: U256::from(balance), ..Default::default() })
-    };
     // Behind the names of all machines, so that none runs with such a key.
     let seats = (0..plan.validators).chain(IDLE..IDLE + idle);
     ChainSpec {
@@ -70,7 +68,7 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
         idle_block_s: plan.chain.idle_block_s,
         // Short: changes must take hold within a run.
         validator_delay: 2,
-        decision_delay_s: 172_800,
+        decision_delay_s: plan.chain.decision_delay_s,
         quorum: [2, 3],
         snapshot_every: plan.chain.snapshot_every,
         // Epochs so short that a run sees several.
@@ -81,13 +79,23 @@ pub fn spec(plan: &SimPlan) -> ChainSpec {
             epoch_blocks: 10,
             window_blocks: plan.chain.window_blocks,
             window_seconds: 0,
+            jail_blocks: plan.chain.jail_blocks,
             ..Staking::default()
         }),
         forks: BTreeMap::from([(Fork::Cancun, 0), (Fork::Prague, 0), (Fork::Osaka, 0)]),
         organisations: (0..plan.validators).filter(|_| members).map(organisation).collect(),
         validators: seats.map(validator).collect(),
-        alloc: Workload::funded().chain(Governors::funded(plan.validators)).map(account).collect(),
+        alloc: alloc(plan),
     }
+}
+
+fn alloc(plan: &SimPlan) -> BTreeMap<Address, GenesisAccount> {
+    let governors = Governors::funded(plan.validators);
+    let all = Workload::funded().chain(governors).chain(actors::funded(plan));
+    let account = |(address, balance)| {
+        (address, GenesisAccount { balance: U256::from(balance), ..Default::default() })
+    };
+    all.map(account).collect()
 }
 
 /// Where the tips of a validator's blocks go.

@@ -8,10 +8,11 @@ use std::{
 
 use trefoil_crypto::{B256, PeerId};
 use trefoil_ledger::genesis_hash;
-use trefoil_node::{Done, Effects, Event, Input, PeerCommand, RecoveryJob, WorkerJob};
+use trefoil_node::{Done, Effects, Input, PeerCommand, RecoveryJob, WorkerJob};
 use trefoil_types::{Admission, Height, Millis, Time};
 
 use crate::{
+    actions::actors::Actors,
     byzantine::ByzantineNode,
     chain,
     coverage::{Coverage, events_of},
@@ -53,6 +54,8 @@ pub(crate) enum SimEvent {
     Submit,
     /// Organisations approve a proposal.
     Approve(u64),
+    /// Somebody calls a contract of the system.
+    Actions,
 }
 
 pub struct Cluster {
@@ -64,6 +67,7 @@ pub struct Cluster {
     pub wire: SimWire,
     pub workload: Workload,
     pub(crate) governors: Governors,
+    pub(crate) actors: Actors,
     /// The peers that each machine admits, as its chain had it last.
     pub(crate) admissions: BTreeMap<Id, Admission>,
     pub now: Time,
@@ -123,6 +127,7 @@ impl Cluster {
             wire: SimWire::new(plan.weather, plan.uplink, Rng::new(plan.seed, "wire")),
             workload: Workload::new(plan.chain, plan.tx_bytes, Rng::new(plan.seed, "workload")),
             governors: Governors::new(plan.validators, plan.chain),
+            actors: Actors::new(&plan, network),
             admissions: BTreeMap::new(),
             now: start,
             queue: EventQueue::default(),
@@ -220,6 +225,7 @@ impl Cluster {
             }
             SimEvent::Submit => self.submit(),
             SimEvent::Approve(proposal) => self.approve(proposal),
+            SimEvent::Actions => self.act_by_chance(),
         }
     }
 
@@ -244,6 +250,7 @@ impl Cluster {
                 self.next_submission();
             }
             Act::Vote(motion) => self.vote(motion),
+            Act::Actions(every) => self.pace_actions(every),
             Act::Calm => self.calm(),
             Act::Expect(expect) => self.expect(expect),
         }
@@ -401,6 +408,7 @@ impl Cluster {
             self.queue.put(due, SimEvent::Finish(id, self.machines[id].life, job));
         }
         for (call, reply) in replies {
+            self.acted(id, call, &reply);
             if let Some((call, next)) = self.workload.replied(call, &reply) {
                 self.give(id, Input::Call { id: call, call: next });
             }
@@ -423,28 +431,6 @@ impl Cluster {
 
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.coverage.entry(what).or_default() += 1;
-    }
-
-    fn on_event(&mut self, id: Id, event: Event) {
-        if !self.plan.follows_rules(id) {
-            return;
-        }
-        match event {
-            Event::Committed { block, receipts, snapshot } => {
-                let watched = self.workload.watched();
-                self.judges.committed(id, &block, &receipts, &snapshot, &watched);
-                // With each block, so that a bound that is passed for a moment only is seen too.
-                if let Some(node) = self.machines[id].node() {
-                    self.judges.status(id, &node.status());
-                }
-            }
-            Event::Equivocation { .. } => {
-                self.seen.equivocations.push(id);
-                self.count("equivocations");
-            }
-            Event::SignedElsewhere { .. } => self.count("keys seen elsewhere"),
-            Event::Admitted(_) => {}
-        }
     }
 
     fn finish(&mut self, id: Id, life: u64, job: WorkerJob) {

@@ -2,7 +2,7 @@
 
 use alloy_primitives::U256;
 use alloy_rpc_types_eth::TransactionRequest;
-use alloy_sol_types::SolCall as _;
+use alloy_sol_types::SolCall;
 use trefoil_crypto::SecretKey;
 use trefoil_ledger::{CallOptions, CallOutcome, CallSite, governance::IStaking};
 use trefoil_node::Node;
@@ -75,6 +75,12 @@ impl Cluster {
                 require(found >= txs, format!("{found} transactions"))
             }
             Expect::AllWithin(lag) => honest.try_for_each(|m| self.caught_up(m, now, lag)),
+            Expect::MembersWithin(lag) => {
+                let everyone = 0..self.machines.len();
+                let shunned =
+                    |id| everyone.clone().any(|other| other != id && self.shuns(other, id));
+                honest.filter(|m| !shunned(m.id)).try_for_each(|m| self.caught_up(m, now, lag))
+            }
             Expect::CaughtUp(id, lag) => self.caught_up(&self.machines[id], now, lag),
             Expect::Behind(id, blocks) => {
                 let tip = self.machines[id].node().map_or(0, |node| node.ledger().tip().number);
@@ -223,14 +229,19 @@ fn require(so: bool, found: String) -> Result<(), String> {
 
 /// The stake that was burned, in wei, as the staking contract counts it.
 fn burned(node: &Node) -> Result<U256, String> {
+    view(node, IStaking::burnedCall {})
+}
+
+/// What the governing contract answers after a machine's newest block.
+pub(crate) fn view<C: SolCall>(node: &Node, call: C) -> Result<C::Return, String> {
     let (spec, snapshot) = (node.ledger().spec(), node.ledger().snapshot());
     let site = CallSite::at(spec, &snapshot, snapshot.tip().number).map_err(|e| e.to_string())?;
-    let input = IStaking::burnedCall {}.abi_encode();
+    let input = call.abi_encode();
     let request = TransactionRequest::default().to(GOVERNING_CONTRACT).input(input.into());
     let options = CallOptions::default();
     match site.simulation(&options).and_then(|simulation| simulation.call(&request)) {
         Ok(CallOutcome::Success { output, .. }) => {
-            IStaking::burnedCall::abi_decode_returns(&output).map_err(|e| e.to_string())
+            C::abi_decode_returns(&output).map_err(|e| e.to_string())
         }
         other => Err(format!("{other:?}")),
     }

@@ -20,6 +20,12 @@ sol! {
     function propose(bytes action) external returns (uint256 id);
     function proposeOwn(bytes action) external returns (uint256 id);
     function approve(uint256 id) external;
+    function execute(uint256 id) external;
+    function object(uint256 id) external;
+    function withdraw(uint256 id) external;
+    function acceptSeat(uint32 organisation) external;
+    function proposalCount() external view returns (uint64);
+    function deposit(bytes32 key, address feeRecipient, bytes proof) external payable;
     function prove(bytes32 key, uint8 role, string organisation, bytes signature) external;
     function addValidator(bytes32 peer, uint32 organisation, bytes32 key, uint64 power, address fees) external;
     function removeValidator(bytes32 peer) external;
@@ -101,7 +107,7 @@ impl Governors {
     }
 }
 
-fn governor(organisation: usize) -> SimWallet {
+pub(crate) fn governor(organisation: usize) -> SimWallet {
     SimWallet::new("governor", organisation)
 }
 
@@ -111,7 +117,7 @@ pub fn address(organisation: usize) -> Address {
 }
 
 /// The calls that bring the consent of the keys in a motion.
-fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use<> {
+pub(crate) fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use<> {
     let (by, keys) = match motion {
         // New validators belong to the first organisation.
         Motion::AddValidator(id) => (
@@ -138,14 +144,14 @@ fn proofs(motion: Motion, network: &B256) -> impl Iterator<Item = Vec<u8>> + use
 }
 
 /// The call by which the owner of a stake names a standby.
-fn standby_of_stake(seat: Id, standby: Id, network: &B256) -> Vec<u8> {
+pub(crate) fn standby_of_stake(seat: Id, standby: Id, network: &B256) -> Vec<u8> {
     let key = secret("validator", standby);
     let proof = KeyProof::sign(&key, network, KeyRole::Validator, address(seat));
     let (key, signature) = (proof.key.0, proof.signature.0);
     Staked::setStandbyCall { validatorKey: key, proof: signature.into() }.abi_encode()
 }
 
-fn action(motion: Motion) -> Vec<u8> {
+pub(crate) fn action(motion: Motion) -> Vec<u8> {
     let peer = |id: Id| PeerId(secret("node", id).public()).0.0;
     match motion {
         Motion::AddValidator(id) => {

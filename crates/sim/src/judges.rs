@@ -166,6 +166,12 @@ impl Judges {
         }
     }
 
+    /// How often the validators, or their power, changed.
+    pub fn changes_of_set(&self) -> u64 {
+        let sets: Vec<_> = self.sets.values().collect();
+        sets.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64
+    }
+
     /// The validators of a height, as far as any machine knows.
     fn set_at(&self, height: Height) -> Option<&ValidatorSet> {
         self.sets.range(..=height).next_back().map(|(_, set)| set)

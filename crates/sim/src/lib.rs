@@ -6,6 +6,7 @@
 //! two runs of it have equal traces; [`run_twice`] checks that each time. It must never know:
 //! the inside of a node, and the time of day.
 
+pub mod actions;
 mod bug_plans;
 pub mod byzantine;
 mod certificates;
@@ -24,6 +25,7 @@ pub mod machine;
 pub mod plan;
 pub mod queue;
 pub mod random;
+mod reports;
 pub mod rng;
 pub mod scenario;
 mod seats;
@@ -83,6 +85,7 @@ fn run_traced(plan: SimPlan, prints: bool) -> (RunResult, Vec<u64>) {
     let mut cluster = Cluster::new(plan, prints);
     cluster.run();
     cluster.coverage.insert("seats that moved", cluster.judges.seats.moves());
+    cluster.coverage.insert("changes of validators", cluster.judges.changes_of_set());
     let verdict = RunResult {
         violation: cluster.judges.violations.first().cloned(),
         height: cluster.judges.chain.len() as u64,

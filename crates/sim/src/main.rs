@@ -12,8 +12,8 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use trefoil_sim::{
-    FaultClass, InjectedBug, RunResult, SimPlan, failover, name_of, random, run, run_twice,
-    scenario, twins,
+    FaultClass, InjectedBug, RunResult, SimPlan, actions, failover, name_of, random, run,
+    run_twice, scenario, twins,
 };
 
 /// Runs clusters of the whole node in virtual time, under faults, before judges.
@@ -45,6 +45,9 @@ struct Args {
     /// takes over.
     #[arg(long, conflicts_with_all = ["plant", "faults", "scenario"])]
     failovers: bool,
+    /// Run seeds in which every role calls the system contracts by chance.
+    #[arg(long, conflicts_with_all = ["plant", "faults", "scenario", "failovers", "twins"])]
+    actions: bool,
     /// Print each step; for one plan.
     #[arg(long)]
     trace: bool,
@@ -126,6 +129,9 @@ fn plans(args: &Args) -> Result<Vec<SimPlan>, String> {
     if args.failovers {
         return Ok(seeds.map(failover::plan).collect());
     }
+    if args.actions {
+        return Ok(seeds.map(actions::plan).collect());
+    }
     if args.twins {
         let schedule = |seed| SimPlan { bug: args.plant, ..twins::plan(seed) };
         return Ok(seeds.map(schedule).collect());
@@ -158,7 +164,7 @@ fn run_all(plans: &[SimPlan], args: &Args) -> usize {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(plan) = plans.get(at) else { break };
                     // Of these there are thousands, and tests compare some with themselves.
-                    let once = args.twins || args.failovers;
+                    let once = args.twins || args.failovers || args.actions;
                     let run = if once { |plan| run(plan, false) } else { run_twice };
                     let verdict = run(plan.clone());
                     for (what, times) in &verdict.coverage {
@@ -188,7 +194,7 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     let title = format!("{} {}", plan.name, plan.seed);
     let size = format!("{height} blocks, {txs} transactions, {steps} steps");
     let Some(violation) = violation else {
-        if plan.name != "random" && !args.twins && !args.failovers {
+        if plan.name != "random" && !args.twins && !args.failovers && !args.actions {
             println!("{title}: passed, {size}");
         }
         return true;
@@ -197,6 +203,7 @@ fn print_result(plan: &SimPlan, verdict: &RunResult, args: &Args) -> bool {
     let how = match (&args.scenario, &args.plant, &args.faults) {
         (Some(_), _, _) => format!(" --scenario {}", plan.name),
         _ if args.failovers => " --failovers".into(),
+        _ if args.actions => " --actions".into(),
         (_, Some(plant), _) => format!(" --plant {plant}"),
         (_, _, Some(faults)) => {
             format!(" --faults {}", faults.iter().map(name_of).collect::<Vec<_>>().join(","))

@@ -89,8 +89,11 @@ pub struct ChainOptions {
     pub snapshot_every: u64,
     /// How old the chain's genesis is when the run starts.
     pub age_s: u64,
+    /// How long decisions wait that would give somebody another's identity.
+    pub decision_delay_s: u64,
     /// Blocks over which absence is judged on a public network.
     pub window_blocks: u32,
+    pub jail_blocks: u64,
     /// Seats of a public network with power 17 for keys that nobody runs; the machines' have a
     /// million times as much each.
     pub idle_seats: usize,
@@ -115,8 +118,10 @@ impl Default for ChainOptions {
             snapshot_every: 1_024,
             // A clock that is a few seconds slow is still past genesis.
             age_s: 10,
+            decision_delay_s: 172_800,
             // So short that a run sees several.
             window_blocks: 40,
+            jail_blocks: 1_200,
             idle_seats: 0,
         }
     }
@@ -176,6 +181,8 @@ pub enum Act {
     Load(Option<Millis>),
     /// The organisations propose it and, a moment later, enough of them approve.
     Vote(Motion),
+    /// Somebody calls a contract of the system by chance each so often.
+    Actions(Option<Millis>),
     /// The faults end: mend, free, fair weather, start all that are down. The dishonest stay
     /// dishonest.
     Calm,
@@ -237,6 +244,8 @@ pub enum Expect {
     ResumedWithin { since: Millis, within: Millis },
     /// Each honest machine holds what was final so long ago.
     AllWithin(Millis),
+    /// Each that no other shuns does.
+    MembersWithin(Millis),
     /// This one does.
     CaughtUp(Id, Millis),
     /// This one lacks so many blocks or more.

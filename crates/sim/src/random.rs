@@ -33,10 +33,10 @@ pub enum FaultClass {
 // A dead or dishonest proposer costs rounds, whose waits have grown: to 4 s at most with
 // blocks of a second, so that this is five of them.
 /// How long the chain may take from calm until it must have grown.
-const CALM_MS: u64 = 20_000;
+pub const CALM_MS: u64 = 20_000;
 
 /// How long the machines that were down may take to come back.
-const SETTLE_MS: u64 = 10_000;
+pub const SETTLE_MS: u64 = 10_000;
 
 // An idle block is due after 2 s at most, and a proposer that just came back may cost two rounds.
 /// The longest between two blocks after that, whatever strangers do.

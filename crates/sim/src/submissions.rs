@@ -1,10 +1,12 @@
 //! The submissions of wallets and organisations, each to one machine.
 
-use trefoil_node::{Call, Input};
+use trefoil_node::{Call, Input, Reply, io::CallId};
 use trefoil_types::{Millis, Transaction};
 
 use crate::{
     cluster::{Cluster, SimEvent},
+    expect::view,
+    governors::proposalCountCall,
     plan::Motion,
     wire::Id,
 };
@@ -51,5 +53,43 @@ impl Cluster {
             self.give(at, Input::Call { id, call });
         }
         self.next_submission();
+    }
+
+    /// From now on some call contracts each so often; nobody did, or nobody will again.
+    pub(crate) fn pace_actions(&mut self, every: Option<Millis>) {
+        self.actors.every = every;
+        self.plan_actions();
+    }
+
+    fn plan_actions(&mut self) {
+        if let Some(every) = self.actors.every {
+            self.queue.put(self.now + every, SimEvent::Actions);
+        }
+    }
+
+    /// Some ask a machine for their next nonces; their calls follow its replies.
+    pub(crate) fn act_by_chance(&mut self) {
+        let up: Vec<Id> = self.running().collect();
+        if self.actors.every.is_some() && !up.is_empty() {
+            let at = up[self.actors.any(up.len())];
+            let Some(node) = self.machines[at].node() else { return };
+            let proposals = match self.plan.chain.kind.has_members() {
+                true => view(node, proposalCountCall {}).unwrap_or_default(),
+                false => 0,
+            };
+            let workload = &mut self.workload;
+            for (id, call) in self.actors.begin(node, proposals, || workload.new_call()) {
+                self.give(at, Input::Call { id, call });
+            }
+        }
+        self.plan_actions();
+    }
+
+    /// A machine replied; the call of somebody who asked it may follow.
+    pub(crate) fn acted(&mut self, at: Id, id: CallId, reply: &Reply) {
+        if let Some(call) = self.actors.replied(id, reply) {
+            let id = self.workload.new_call();
+            self.give(at, Input::Call { id, call });
+        }
     }
 }

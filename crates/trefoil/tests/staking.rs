@@ -4,27 +4,15 @@
 
 mod common;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
+use alloy_primitives::U256;
+use common::{
+    Process, RICH_ADDRESS, Trickle, ask, check_refusal, finish, free_ports, height, reach, succeed,
+    trefoil,
 };
-
-use alloy_consensus::TxEip1559;
-use alloy_primitives::{TxKind, U256, hex};
-use common::{Process, ask, check_refusal, finish, free_ports, height, reach, succeed, trefoil};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use trefoil::chain_client::account_key::AccountKey;
-use trefoil_types::Address;
 
 const FOUNDERS: u16 = 3;
-
-/// The well-known first account of development networks.
-const RICH: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 
 /// Epochs, absence and unbonding of seconds instead of days.
 const TERMS: &str = "
@@ -58,8 +46,8 @@ impl Network {
         args.extend(["--validators", "3", "--yes", "--block-time", "100", "--idle-block-s", "1"]);
         // Turns follow power: the newcomer's 10 beside 60 propose every seventh block.
         args.extend(["--stake", "20"]);
-        let fund = format!("{account}=100");
-        args.extend(["--fund", &fund, "--fund", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266=100"]);
+        let (fund, rich) = (format!("{account}=100"), format!("{RICH_ADDRESS}=100"));
+        args.extend(["--fund", &fund, "--fund", &rich]);
         let at: Vec<String> =
             (0..FOUNDERS).map(|i| format!("127.0.0.1:{}", ports + 2 * i + 1)).collect();
         at.iter().for_each(|at| args.extend(["--at", at]));
@@ -158,44 +146,6 @@ impl Network {
     }
 }
 
-/// Sends a transfer every so often, so that there are blocks and fees.
-struct Trickle {
-    ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Trickle {
-    fn start(port: u16) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = ended.clone();
-        let wallet = AccountKey::new(&hex::decode_to_array(RICH).unwrap()).unwrap();
-        let send = move || {
-            for nonce in 0.. {
-                if end.load(Ordering::Relaxed) {
-                    return;
-                }
-                let tx = TxEip1559 {
-                    chain_id: 55,
-                    nonce,
-                    gas_limit: 21_000,
-                    max_fee_per_gas: 10_000_000_000,
-                    max_priority_fee_per_gas: 1_000_000_000,
-                    to: TxKind::Call(Address::ZERO),
-                    ..TxEip1559::default()
-                };
-                ask(port, "eth_sendRawTransaction", json!([wallet.sign(tx).raw])).unwrap();
-                thread::sleep(Duration::from_millis(40));
-            }
-        };
-        Self { ended, thread: Some(thread::spawn(send)) }
-    }
-
-    fn end(mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
 fn ether(amount: u64) -> U256 {
     U256::from(amount) * U256::from(10).pow(U256::from(18))
 }
@@ -205,7 +155,7 @@ fn a_newcomer_stakes_validates_is_jailed_and_leaves() {
     let dir = tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let network = Network::found(path, 32);
-    let trickle = Trickle::start(network.rpc(0));
+    let trickle = Trickle::start(network.rpc(0), 55);
     let mut node = network.enters(path);
     let in_the_set = height(network.rpc(0)).unwrap() - 1;
     let before = network.balance();
@@ -246,7 +196,7 @@ fn a_seat_moves_to_its_standby() {
     let dir = tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let network = Network::found(path, 1_000);
-    let trickle = Trickle::start(network.rpc(0));
+    let trickle = Trickle::start(network.rpc(0), 55);
     let mut node = network.enters(path);
     let standby_dir = format!("{path}/standby");
     let mut standby = network.join_in(path, &standby_dir, FOUNDERS + 1);

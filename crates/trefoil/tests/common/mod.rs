@@ -7,15 +7,18 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
         mpsc,
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{TxKind, hex};
 use serde_json::{Value, json};
-use trefoil::chain_client::client::Client;
+use trefoil::chain_client::{account_key::AccountKey, client::Client};
+use trefoil_types::Address;
 
 pub const PASSWORD: &str = "correct horse";
 
@@ -205,4 +208,48 @@ pub fn with_input(args: &[&str], input: &str) -> Output {
         .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// The well-known first account of development networks.
+const RICH: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+/// Its address.
+pub const RICH_ADDRESS: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+
+/// Sends a transfer every so often, so that there are blocks and fees.
+pub struct Trickle {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trickle {
+    /// From the account of [`RICH`], which has ether at genesis.
+    pub fn start(port: u16, chain_id: u64) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = ended.clone();
+        let wallet = AccountKey::new(&hex::decode_to_array(RICH).unwrap()).unwrap();
+        let send = move || {
+            for nonce in 0.. {
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+                let tx = TxEip1559 {
+                    chain_id,
+                    nonce,
+                    gas_limit: 21_000,
+                    max_fee_per_gas: 10_000_000_000,
+                    max_priority_fee_per_gas: 1_000_000_000,
+                    to: TxKind::Call(Address::ZERO),
+                    ..TxEip1559::default()
+                };
+                ask(port, "eth_sendRawTransaction", json!([wallet.sign(tx).raw])).unwrap();
+                thread::sleep(Duration::from_millis(40));
+            }
+        };
+        Self { ended, thread: Some(thread::spawn(send)) }
+    }
+
+    pub fn end(mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
 }

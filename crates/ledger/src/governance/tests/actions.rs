@@ -5,13 +5,16 @@
 //! mean nothing, and calls with values that exist or lie at a limit. Organisations decide in
 //! earnest, keys prove themselves, time and heights leap, so that what was decided takes effect.
 
-mod calldata;
+// Shared with the simulator, whose nodes take such calls too.
+#[path = "../../../../sim/src/actions/calls.rs"]
+mod calls;
 mod checks;
 mod networks;
-mod values;
 mod walk;
 
 use walk::{Tally, Walk};
+
+use super::secret;
 
 /// Names the walk in which a check failed.
 struct Seed(u64);

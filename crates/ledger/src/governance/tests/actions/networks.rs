@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alloy_genesis::GenesisAccount;
 use trefoil_types::spec::FOUNDING_STAKE;
 
-use super::{super::*, values::Dice};
+use super::{super::*, calls::Dice};
 
 /// Accounts with a key: of organisations four each, from here on.
 const SPEAKERS: u8 = 0x10;

@@ -11,9 +11,8 @@ use trefoil_types::{
 
 use super::{
     super::*,
-    calldata::{Function, functions},
+    calls::{CA_KEYS, Dice, Function, PEER_KEYS, VALIDATOR_KEYS, Values, functions},
     networks::{self, DELEGATING, OFFICERS, SUICIDE, WALLETS},
-    values::{CA_KEYS, Dice, PEER_KEYS, VALIDATOR_KEYS, Values},
 };
 
 const GOVERNANCE: &str = include_str!("../../../../../../contracts/artifacts/Governance.json");
