@@ -36,6 +36,8 @@ pub static NETWORK: LazyLock<Arc<ChainSpec>> = LazyLock::new(|| {
             validator
         })
         .collect();
+    // A key has one use: that of the example is a validator's here.
+    spec.organisations[0].ca_keys = vec![secret(200).public()];
     Arc::new(spec)
 });
 
