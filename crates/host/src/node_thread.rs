@@ -200,7 +200,9 @@ impl NodeThread {
             Arrival::Net(NetEvent::Connected { peer, standing, .. }) => {
                 self.tell_gossip(GossipEvent::Connected(peer));
                 match standing {
-                    Standing::Public | Standing::Member(_) => Input::Connected(peer),
+                    Standing::Public | Standing::Member(_) | Standing::Validator => {
+                        Input::Connected(peer)
+                    }
                     Standing::Unjudged => Input::ConnectedUnjudged(peer),
                 }
             }
