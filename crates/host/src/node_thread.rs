@@ -356,7 +356,13 @@ impl NodeThread {
                 Event::Admitted(_) => {}
             }
         }
-        self.parts.status.send_replace(self.node.status());
+        let status = self.node.status();
+        // Elsewhere the chain takes its seat.
+        if self.node.ledger().spec().kind.has_members() {
+            let notices = self.absences.note_turns(&status.failed_turns);
+            notices.iter().for_each(|notice| tracing::warn!(height = status.height, "{notice}"));
+        }
+        self.parts.status.send_replace(status);
         let set = self.node.ledger().next_validators();
         if let Some(notice) = self.parts.rotation.as_mut().and_then(|rotation| rotation.note(set)) {
             tracing::warn!("{notice}");
