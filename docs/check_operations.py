@@ -219,7 +219,7 @@ def follow(machines):
     number = proposal(do("acme", "trefoil validator propose-add", fill(eve["node"], key, *proofs)))
     vote("bolt", number, False)
     vote("cora", number, False)
-    vote("dora", number, True)
+    vote("eve", number, True)
     do("eve", "trefoil node certify", fill(eve["node"]))
     wait("eve shows it", lambda: state("eve")["certificate"]["role"] == "validator")
     signs = lambda: any(v["key"] == key and v["signedLast"]
