@@ -227,7 +227,7 @@ pub const ALL: [Scenario; 48] = [
         about: "one votes and proposes in vain: its seat goes",
         plan: turns::clock_a_minute_ahead,
     },
-    Scenario { name: "member-in-vain", about: "one proposes in vain", plan: turns::member_in_vain },
+    Scenario { name: "member-in-vain", about: "votes, and is mute", plan: turns::member_in_vain },
     Scenario {
         name: "coalition",
         about: "three of ten leave out the signature of one that is away a little: it keeps its seat",
