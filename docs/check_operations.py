@@ -244,7 +244,7 @@ def follow(machines):
     key = machines.keys("eve", "eve")["validator"]
     proofs = do("eve", "trefoil keys prove").split()
     do("acme", "trefoil validator propose-add", fill(eve["node"], key, *proofs))
-    votes("bolt", "cora", "dora")
+    votes("bolt", "cora", "eve")
     do("eve", "trefoil node certify", fill(eve["node"]))
     wait("eve shows it", lambda: state("eve")["certificate"]["role"] == "validator")
     signs = lambda: any(v["key"] == key and v["signedLast"]

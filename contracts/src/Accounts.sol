@@ -10,7 +10,8 @@ error NotItsAccount(address account, uint32 organisation);
 /// by `trefoil org accounts administrators`
 error NotAnAdministrator(address account, uint32 organisation);
 
-/// The accounts of an organisation besides those that speak for it: of its people and programs.
+/// The accounts of an organisation besides those that speak for it: of its people and programs, and those to which
+/// its validators' tips go.
 ///
 /// Always: an account belongs to one organisation at most, may transact by that as long as it is active, and
 /// never votes by it. Attack: to name another's account as one's own, and freeze it. That takes nothing but what
@@ -34,6 +35,14 @@ abstract contract Accounts is Acting, Seats {
         _requireList(id, accounts);
         _replace(_existing(id).administrators, accounts);
         emit AdministratorsChanged(id, accounts);
+    }
+
+    function setFeeRecipient(bytes32 peer, address feeRecipient) external by(_entries[peer].organisation) {
+        Entry storage e = _validator(peer);
+        if (e.feeRecipient == feeRecipient) revert NothingToChange();
+        e.feeRecipient = feeRecipient;
+        emit FeeRecipientChanged(peer, feeRecipient);
+        _changed();
     }
 
     // What an administrator does alone.

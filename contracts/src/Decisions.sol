@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import "./ActionKinds.sol";
+import "./AccountActions.sol";
 
 /// @notice {sender} speaks for no organisation; name one of an organisation's keys with --account (`trefoil org
 /// list` shows them)
@@ -44,7 +44,7 @@ error ActionFailed();
 /// Always: a key counts once and an organisation counts once in a proposal; what
 /// ran or closed never runs again; an account has at most 4 proposals open, so one
 /// that spams stops nobody else. What is kept for ever is what all decided.
-abstract contract Decisions is Acting, ActionKinds {
+abstract contract Decisions is Acting, State {
     /// A proposal may be approved for a week. In seconds, since a chain's blocks may be 10 ms or a minute apart.
     uint64 public constant PROPOSAL_SECONDS = 7 days;
     uint256 public constant OPEN_MAX = 4;
@@ -65,6 +65,8 @@ abstract contract Decisions is Acting, ActionKinds {
         bool objected;
         /// It ends what the guardian holds, so the organisation that is held decides too.
         bool endsHold;
+        /// It does not wait where `concerned` approves.
+        bool inItsName;
         /// So many approvals began the delay.
         uint16 enough;
         /// It may be carried out from then on, in seconds; 0: too few have approved so far.
@@ -282,7 +284,11 @@ abstract contract Decisions is Acting, ActionKinds {
         Proposal storage p = _proposals[id];
         (p.decider, p.closes, p.proposer, p.organisation, p.action) =
         (decider, closes, msg.sender, organisation, action);
-        if (decider == 0) (p.delayed, p.concerned, p.spared, p.endsHold) = _kind(action);
+        if (decider == 0) {
+            ActionKinds.Kind memory k = _kind(action);
+            (p.delayed, p.concerned, p.spared, p.endsHold, p.inItsName) =
+            (k.delayed, k.concerned, k.spared, k.endsHold, k.inItsName);
+        }
         emit Proposed(id, msg.sender, decider, closes, action);
         approve(id);
     }
@@ -301,6 +307,7 @@ abstract contract Decisions is Acting, ActionKinds {
         if (approving.length < usual) return false;
         // Where all approve nobody is left whom a delay could protect. One that is suspended is left.
         bool all = approving.length == _deciding(p) && (!_spares(p) || _hasVoted(id, p.concerned)) && !_isAnySuspended();
+        all = all || (p.inItsName && _hasVoted(id, p.concerned) && _heldNow() != p.concerned);
         // Nor where an invitation is corrected or taken back: nothing else concerns who has not joined (`_kind`).
         if (p.delayed && !all && _members[p.concerned].status != IGovernance.Status.Invited) {
             if (p.ready == 0) {
@@ -312,7 +319,7 @@ abstract contract Decisions is Acting, ActionKinds {
             if (block.timestamp < p.ready || block.number < _answeredFrom(p.began)) return false;
             if (approving.length < _required(p)) return false;
             // Attack: the delay is over when the one concerned comes, such as by joining.
-            (, uint32 concerned,,) = _kind(p.action);
+            uint32 concerned = _kind(p.action).concerned;
             if (concerned != p.concerned) revert ConcernsAnother(id, concerned);
         }
         _execute(id, p, approving);
@@ -402,9 +409,15 @@ abstract contract Decisions is Acting, ActionKinds {
         _own[organisation][place] = uint64(id);
     }
 
-    function _run(uint32 actor, bytes memory action) internal {
-        (bool passed, bytes memory reason) = _act(actor, action);
-        if (passed) return;
+    /// By the code that has room for it.
+    function _kind(bytes memory action) private returns (ActionKinds.Kind memory) {
+        return abi.decode(_run(NOBODY, abi.encodeCall(ActionKinds.kindOf, (action))), (ActionKinds.Kind));
+    }
+
+    function _run(uint32 actor, bytes memory action) internal returns (bytes memory reason) {
+        bool passed;
+        (passed, reason) = _act(actor, action);
+        if (passed) return reason;
         if (reason.length == 0) revert ActionFailed();
         assembly ("memory-safe") {
             revert(add(reason, 32), mload(reason))

@@ -261,16 +261,17 @@ abstract contract Election is Stakes {
                 _set[i - 1] = seat;
             }
             if (seat.power != before) changed = true;
-            _checkBacking(seat);
+            _checkBacking(seat.owner, seat.power > before ? seat.power : before);
         }
     }
 
-    /// Power that outlives its stake holds what unbonds.
-    function _checkBacking(Seat memory seat) private {
-        uint256 place = _owners[seat.owner].place;
+    /// Power that outlives its stake holds what unbonds. What goes now counted in this block yet, of which evidence
+    /// comes for `unbondingBlocks`.
+    function _checkBacking(address owner, uint256 power) private {
+        uint256 place = _owners[owner].place;
         uint256 stake = place == 0 ? 0 : _places[place - 1].stake;
-        uint256 backed = uint256(seat.power) * _parameters.stakeUnit;
-        if (backed > stake) _prolong(seat.owner, backed - stake);
+        uint256 backed = power * _parameters.stakeUnit;
+        if (backed > stake) _prolong(owner, backed - stake);
     }
 
     /// Seats on probation, for those of more than `least` stake that have waited longest: each

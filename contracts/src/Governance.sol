@@ -5,6 +5,10 @@ import "./ChainActions.sol";
 import "./Decisions.sol";
 import "./Views.sol";
 
+/// @notice the contract has no such call, its arguments are wrong, or it ran out of gas; look at the call, or give it
+/// more gas
+error NoSuchCall();
+
 /// Organisations that decide together. See IGovernance.sol for what nodes read and
 /// docs/governance.md for who may do what, when it takes effect, and why it is safe.
 ///
@@ -16,7 +20,7 @@ contract Governance is Views, Decisions {
     fallback(bytes calldata call) external returns (bytes memory) {
         (bool done, bytes memory result) = ACTIONS.delegatecall(call);
         if (done) return result;
-        if (result.length == 0) revert OnlyByDecision();
+        if (result.length == 0) revert NoSuchCall();
         assembly ("memory-safe") {
             revert(add(result, 32), mload(result))
         }

@@ -47,7 +47,7 @@ abstract contract Guardian is Acting, State {
     // What the guardian does alone.
 
     /// From the next block on no honest node talks to `peer`. If it validates, it stays in the set, and the
-    /// others must be enough without it.
+    /// others must be enough without it; also if a seat moved, and it may be the machine that signs for it.
     function holdNode(bytes32 peer) external alone {
         _begin();
         if (_entries[peer].revoked) revert NothingToChange();

@@ -154,6 +154,9 @@ abstract contract OrganisationActions is Claims, Seats {
         IGovernance.CaKey[] storage cas = _existing(id).caKeys;
         if (until == 0) until = _next();
         if (until < _next()) revert TooEarly(until, _next());
+        // Nobody waits for a key that is free no more before the last height.
+        uint64 last = type(uint64).max - EVIDENCE_BLOCKS;
+        if (until > last) revert OutOfRange("until", until, _next(), last);
         uint256 i = 0;
         while (i < cas.length && cas[i].key != key) i++;
         if (i == cas.length || (cas[i].until != 0 && cas[i].until <= _next())) revert NoCaKey(key);

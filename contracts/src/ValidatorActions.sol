@@ -111,15 +111,8 @@ abstract contract ValidatorActions is Claims {
         e.nextPower = 0;
         _revoked.push(peer);
         if (validates) _checkValidators();
+        else if (_allAct()) _checkMoved(peer);
         emit NodeRevoked(peer, organisation);
-        _changed();
-    }
-
-    function setFeeRecipient(bytes32 peer, address feeRecipient) external by(_entries[peer].organisation) {
-        Entry storage e = _validator(peer);
-        if (e.feeRecipient == feeRecipient) revert NothingToChange();
-        e.feeRecipient = feeRecipient;
-        emit FeeRecipientChanged(peer, feeRecipient);
         _changed();
     }
 
@@ -148,6 +141,13 @@ abstract contract ValidatorActions is Claims {
     }
 
     // Parts.
+
+    /// Attack, or mistake: the machine is one to which a seat moved, and the others are no quorum without it. What its
+    /// organisation revokes of its own is its affair.
+    function _checkMoved(bytes32 peer) private view {
+        (uint256 others, uint256 all, uint256 own,) = _others(_seatOf(peer), false);
+        if (own != 0 && 3 * others <= 2 * all) revert TooFewOnline(others, all);
+    }
 
     /// What all decided about its power stays.
     function _callOffKey(bytes32 peer) private {

@@ -195,14 +195,27 @@ abstract contract Validators is Organisations {
 
     /// Whether those of them that are online are no quorum any more when the largest goes away as well.
     function _isNeededBesideOne(bytes32 peer) internal view returns (bool) {
-        (uint256 others, uint256 all, uint256 own, uint256 largest) = _others(peer, false);
+        (uint256 others, uint256 all, uint256 own, uint256 largest) = _others(_seatOf(peer), false);
         return own != 0 && 3 * (others - largest) <= 2 * all;
+    }
+
+    /// The seat for which the machine may sign. One that moved signs on a machine whose peer id the chain does not
+    /// know: of these it is the one that counts most.
+    function _seatOf(bytes32 peer) internal view returns (bytes32 seat) {
+        if (_entries[peer].power != 0) return peer;
+        uint256 most = 0;
+        for (uint256 i = 0; i < _listed.length; i++) {
+            Entry storage e = _entries[_listed[i]];
+            if (e.moved == 0 || !_isActive(e.organisation)) continue;
+            uint256 power = _isOnline(e) ? e.power : 0;
+            if (seat == 0 || power > most) (seat, most) = (_listed[i], power);
+        }
     }
 
     /// Power in the next block: of the others, those online or all, of the whole set, of `peer`, and the most of one
     /// of the others.
     function _others(bytes32 peer, bool ifAllSign)
-        private
+        internal
         view
         returns (uint256 others, uint256 all, uint256 own, uint256 largest)
     {

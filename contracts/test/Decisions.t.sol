@@ -79,6 +79,15 @@ contract DecisionsTest is GovernanceBase {
         gov.withdraw(id);
     }
 
+    function testACallThatIsNoneIsToldSo() public {
+        start(1);
+        (bool done, bytes memory reason) = CONTRACT.call(abi.encodeWithSignature("nothing()"));
+        check("unknown", !done && bytes4(reason) == NoSuchCall.selector);
+        // Arguments that are cut off.
+        (done, reason) = CONTRACT.call(abi.encodePacked(Recovery.recover.selector, uint8(1)));
+        check("too short", !done && bytes4(reason) == NoSuchCall.selector);
+    }
+
     function testActionsAreNotFunctions() public {
         start(1);
         vm.prank(govKey(1, 0));

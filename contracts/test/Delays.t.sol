@@ -52,7 +52,8 @@ contract DelaysTest is GovernanceBase {
     function testWhatWaits() public {
         start(4);
         address[] memory none = new address[](0);
-        bytes[16] memory waits = [
+        bytes[18] memory waits = [
+            abi.encodeCall(ValidatorActions.addValidator, (peer(9), 4, validatorKey(9), 1, account(9))),
             abi.encodeCall(OrganisationActions.setKeys, (4, 2, keysOf(44))),
             foreignCa(),
             abi.encodeCall(OrganisationActions.endCaKey, (4, ca(4), 100)),
@@ -61,12 +62,13 @@ contract DelaysTest is GovernanceBase {
             abi.encodeCall(Accounts.setSenders, (4, none)),
             abi.encodeCall(Recovery.setRecoveryKey, (4, account(1))),
             abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(4), ed(668))),
-            abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(4), account(1))),
+            abi.encodeCall(Accounts.setFeeRecipient, (peer(4), account(1))),
             abi.encodeCall(ValidatorActions.setPower, (peer(4), 11)),
             abi.encodeCall(Standbys.setStandby, (peer(4), ed(669))),
             abi.encodeCall(OrganisationActions.removeOrganisation, (4)),
             abi.encodeCall(RuleActions.setAccountsListed, (true)),
             abi.encodeCall(RuleActions.setDeployersListed, (true)),
+            abi.encodeCall(RuleActions.setMinBaseFee, (1)),
             abi.encodeCall(OrganisationActions.setQuorum, (1, 2)),
             abi.encodeCall(Guardian.setGuardian, (account(1)))
         ];
@@ -74,7 +76,7 @@ contract DelaysTest is GovernanceBase {
             uint256 id = three(waits[i]);
             (, uint64 ready, uint32 concerned,) = gov.waiting(id);
             check("waits", ready != 0 && isOpen(id));
-            same("whose", concerned, i < 12 ? 4 : 0);
+            same("whose", concerned, i < 13 ? 4 : 0);
             vm.prank(govKey(1, 0));
             gov.withdraw(id);
         }
@@ -83,6 +85,72 @@ contract DelaysTest is GovernanceBase {
         check("a serial", !isOpen(three(abi.encodeCall(OrganisationActions.revokeSerial, (4, 9)))));
         check("gas", !isOpen(three(abi.encodeCall(RuleActions.setGasLimit, (40_000_000)))));
         check("an organisation", !isOpen(three(abi.encodeCall(OrganisationActions.suspendOrganisation, (4)))));
+    }
+
+    /// Attack: two thirds run a validator of their own in another's name, which is its identity towards all nodes.
+    function testAValidatorInAnothersNameWaitsUntilThatOneApproves() public {
+        start(5);
+        bytes memory theft = abi.encodeCall(ValidatorActions.addValidator, (peer(9), 5, validatorKey(9), 1, account(9)));
+        uint256 id = three(theft);
+        vote(4, id);
+        (, uint64 ready, uint32 concerned,) = gov.waiting(id);
+        check("it waits", isOpen(id) && concerned == 5 && ready == block.timestamp + 2 days);
+        object(5, id);
+        (, ready,,) = gov.waiting(id);
+        same("it can object", ready, block.timestamp + 4 days);
+        bytes memory own = abi.encodeCall(ValidatorActions.addValidator, (peer(8), 5, validatorKey(8), 1, account(9)));
+        id = three(own);
+        vote(5, id);
+        check("its own is at once, though not all approve", !isOpen(id));
+        bytes memory ours = abi.encodeCall(ValidatorActions.addValidator, (peer(7), 1, validatorKey(7), 1, account(9)));
+        id = three(ours);
+        vote(4, id);
+        check("and so is one of those who approve", !isOpen(id));
+    }
+
+    /// A thief has its keys.
+    function testWhoIsHeldSpeaksForNoValidator() public {
+        start(5);
+        decide(abi.encodeCall(Guardian.setGuardian, (account(78))));
+        uint256 id =
+            propose(5, 0, abi.encodeCall(ValidatorActions.addValidator, (peer(9), 5, validatorKey(9), 1, account(9))));
+        agree(abi.encodeCall(ValidatorActions.addValidator, (peer(9), 5, validatorKey(9), 1, account(9))));
+        approve(5, 1, id);
+        vm.prank(account(78));
+        Guardian(CONTRACT).holdOrganisation(5);
+        for (uint32 o = 1; o <= 4; o++) {
+            vote(o, id);
+        }
+        check("it waits", isOpen(id) && waitsOnly(id));
+    }
+
+    /// Attack: what waits for its delay cannot be answered at a floor that only its authors can pay.
+    function testAHigherFloorWaitsAndALowerOneDoesNot() public {
+        start(4);
+        for (uint32 o = 1; o <= 4; o++) {
+            for (uint256 i = 0; i < KEYS; i++) {
+                vm.deal(govKey(o, i), 1 ether);
+            }
+        }
+        uint256 keys = three(foreignCa());
+        uint256 floor = three(abi.encodeCall(RuleActions.setMinBaseFee, (9)));
+        check("it waits", isOpen(floor) && waitsOnly(floor));
+        wait(floor);
+        execute(keys);
+        execute(floor);
+        same("then", gov.settings().minBaseFee, 9);
+        check("lower at once", !isOpen(three(abi.encodeCall(RuleActions.setMinBaseFee, (8)))));
+        check("0 too", !isOpen(three(abi.encodeCall(RuleActions.setMinBaseFee, (0)))));
+    }
+
+    /// What an action is about is no decision, and nobody's secret.
+    function testWhatAnActionIsAboutCanBeAsked() public {
+        start(4);
+        ActionKinds.Kind memory k = direct.kindOf(foreignCa());
+        check("delayed", k.delayed && k.concerned == 4 && !k.spared && !k.endsHold && !k.inItsName);
+        k = direct.kindOf(abi.encodeWithSelector(ValidatorActions.addValidator.selector));
+        check("without arguments", k.delayed && k.concerned == 0);
+        refused(abi.encodeCall(ActionKinds.kindOf, ("")), abi.encodePacked(NotAnAction.selector));
     }
 
     /// Five of six, which are five of seven too.
@@ -97,7 +165,7 @@ contract DelaysTest is GovernanceBase {
         start(6);
         bytes memory theft = abi.encodeCall(OrganisationActions.setKeys, (7, 2, keysOf(44)));
         uint256 keys = five(theft);
-        uint256 fees = five(abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(9), account(7))));
+        uint256 fees = five(abi.encodeCall(Accounts.setFeeRecipient, (peer(9), account(7))));
         wait(fees);
         bytes32[] memory cas = new bytes32[](1);
         cas[0] = ca(7);

@@ -449,8 +449,9 @@ contract ElectionTest is StakingBase {
         startOf(2, 100, 64);
         vm.prank(account(0));
         staking.unbond(10 ether);
-        uint64 first = uint64(block.number) + UNBONDING;
         epoch();
+        uint64 first = uint64(block.number) + UNBONDING;
+        same("it counted up to here", staking.unbonding(account(0))[0].release, first);
         vm.prank(account(0));
         staking.unbond(90 ether);
         epoch();
@@ -462,11 +463,28 @@ contract ElectionTest is StakingBase {
         epochs(2);
         same("out", power(0), 0);
         parts = staking.unbonding(account(0));
-        same("until its power went", parts[1].release, block.number - EPOCH + UNBONDING);
+        same("until its power went", parts[1].release, block.number + UNBONDING);
         while (block.number < parts[1].release) nextBlock();
         vm.prank(account(0));
         staking.withdraw();
         same("all of it", account(0).balance, 100 ether);
+    }
+
+    /// Attack: it signs two things in the last block in which it counts. Evidence of that comes for `unbondingBlocks`.
+    function testWhoLeavesIsNotPaidBeforeEvidenceOfItsLastBlockIsTooOld() public {
+        startOf(4, 100, 64);
+        vm.prank(account(0));
+        staking.unbond(100 ether);
+        while (power(0) != 0) nextBlock();
+        // The set of this block had it still.
+        uint64 last = uint64(block.number);
+        while (block.number < last + UNBONDING - 1) nextBlock();
+        uint64 release = staking.unbonding(account(0))[0].release;
+        vm.prank(account(0));
+        vm.expectRevert(abi.encodeWithSelector(NothingDue.selector, release));
+        staking.withdraw();
+        convict(ed(0));
+        check("it pays", staking.burned() != 0);
     }
 
     /// A conviction is outside of the limit.

@@ -255,28 +255,41 @@ abstract contract GovernanceBase is Base {
         accept(action);
     }
 
+    /// How many of the organisations, in their order, are enough for it to be carried out; whether only after its
+    /// delay; whether the one concerned is none of them.
+    function enough(uint256 id, bytes4 kind) private view returns (uint256 needed, bool waits, bool sparing) {
+        (,,,,,, needed) = gov.proposal(id);
+        (bool delayed,, uint32 concerned,) = gov.waiting(id);
+        IGovernance.Organisation[] memory all = organisations();
+        (uint256 active, bool suspended, uint256 rank) = (0, false, 0);
+        for (uint32 o = 1; o <= all.length; o++) {
+            if (all[o - 1].status == IGovernance.Status.Active) active += 1;
+            if (all[o - 1].status == IGovernance.Status.Suspended) suspended = true;
+            if (o == concerned && all[o - 1].status == IGovernance.Status.Active) rank = active;
+        }
+        bool spared = !delayed || kind == OrganisationActions.setKeys.selector;
+        // A validator waits for the one in whose name it is, and for nobody else.
+        if (kind == ValidatorActions.addValidator.selector && rank != 0) {
+            return (rank > needed ? rank : needed, false, false);
+        }
+        waits = delayed && suspended;
+        // Where all approve nothing waits.
+        if (delayed && !suspended) return (active, false, false);
+        sparing = spared && active > 2;
+    }
+
     /// All but the last approval, which is refused with `reason`.
     function refused(bytes memory action, bytes memory reason) internal {
         agree(action);
         uint256 id = propose(1, 0, action);
-        (,,,,,, uint256 needed) = gov.proposal(id);
+        (uint256 needed, bool waits, bool sparing) = enough(id, bytes4(action));
+        (,, uint32 concerned,) = gov.waiting(id);
         IGovernance.Organisation[] memory all = organisations();
-        (uint256 active, bool suspended) = (0, false);
-        for (uint256 i = 0; i < all.length; i++) {
-            if (all[i].status == IGovernance.Status.Active) active += 1;
-            if (all[i].status == IGovernance.Status.Suspended) suspended = true;
-        }
-        (bool delayed,, uint32 concerned,) = gov.waiting(id);
-        bool waits = delayed && suspended;
-        // Where all approve nothing waits.
-        bool ask = delayed && !suspended;
-        if (ask) needed = active;
         uint256 votes = 0;
         for (uint32 o = 1;; o++) {
             if (all[o - 1].status != IGovernance.Status.Active) continue;
             if (o != 1) approve(o, 0, id);
-            bool spared = concerned == o && (!delayed || bytes4(action) == OrganisationActions.setKeys.selector);
-            if (!spared || ask || active < 3) votes++;
+            if (!sparing || concerned != o) votes++;
             bool last = votes == needed;
             if (last && waits) {
                 approve(o, 1, id);

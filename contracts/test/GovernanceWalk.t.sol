@@ -88,7 +88,7 @@ contract GovernanceWalkTest is GovernanceBase {
         }
         if (what == 21) return abi.encodeCall(Standbys.setStandby, (p, key));
         if (what == 18) return abi.encodeCall(Recovery.setRecoveryKey, (id, account((dice >> 64) % 3)));
-        return abi.encodeCall(ValidatorActions.setFeeRecipient, (p, account(dice >> 64)));
+        return abi.encodeCall(Accounts.setFeeRecipient, (p, account(dice >> 64)));
     }
 
     /// The guardian, if there is one.

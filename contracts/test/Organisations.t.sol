@@ -323,4 +323,16 @@ contract OrganisationsTest is GovernanceBase {
         decide(abi.encodeCall(OrganisationActions.removeOrganisation, (128)));
         decide(action);
     }
+
+    function testACaKeyEndsNotSoLateThatItIsNeverFree() public {
+        start(1);
+        (uint64 most, uint64 none) = (type(uint64).max - gov.EVIDENCE_BLOCKS(), type(uint64).max);
+        bytes memory late = abi.encodeCall(OrganisationActions.endCaKey, (1, ca(1), none));
+        bytes memory reason = abi.encodeWithSelector(OutOfRange.selector, "until", none, uint64(block.number) + 1, most);
+        refusedOwn(1, late, reason);
+        late = abi.encodeCall(OrganisationActions.endCaKey, (1, ca(1), most));
+        refusedOwn(1, late, abi.encodeWithSelector(NoCaKeyAt.selector, most));
+        decideOwn(1, abi.encodeCall(OrganisationActions.addCaKey, (1, ed(77), 0)));
+        decideOwn(1, late);
+    }
 }

@@ -162,6 +162,9 @@ contract StakingTest is StakingBase {
         staking.withdraw();
         epoch();
         same("less power", power(0), 70);
+        // The power of before counted up to here.
+        release = uint64(block.number) + UNBONDING;
+        same("put off", staking.unbonding(account(0))[0].release, release);
         while (block.number < release) nextBlock();
         uint256 before = account(0).balance;
         vm.prank(account(0));
@@ -340,7 +343,7 @@ contract StakingTest is StakingBase {
         for (uint256 i = 0; i < 16; i++) {
             founders[i] = ed(i);
         }
-        openAtEpochsEnd(founders, 9_300_000);
+        openAtEpochsEnd(founders, 10_500_000);
         check("elected", staking.validators().length > 64);
     }
 

@@ -271,4 +271,88 @@ contract StandbysTest is PresenceBase {
         vm.expectRevert(abi.encodePacked(OnlyTheNode.selector));
         Standbys(CONTRACT).noteAbsent(keys);
     }
+
+    address private constant GUARD = address(0x6a);
+
+    /// `founders` of equal power, a guardian, and the seat of the second on another machine that signs.
+    function moved(uint32 founders) private {
+        start(founders);
+        decide(abi.encodeCall(Guardian.setGuardian, (GUARD)));
+        blocks(2);
+        vm.warp(100 days);
+        decideOwn(2, naming(2, ed(77)));
+        off(validatorKey(2));
+        same("moved", power(ed(77)), POWER);
+        blocks(2);
+    }
+
+    function heldNode() private view returns (bytes32 node) {
+        (, node,,) = direct.guard();
+    }
+
+    /// Attack: the chain knows the seat by the peer id of before, and the machine that signs for it is another.
+    function testTheGuardianHoldsNoMachineToWhichASeatThatIsNeededMoved() public {
+        moved(6);
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
+        direct.holdNode(node);
+        same("nothing", heldNode(), 0);
+        // The largest of the seats that moved counts.
+        decideOwn(3, naming(3, ed(78)));
+        off(validatorKey(3));
+        blocks(2);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
+        direct.holdNode(node);
+    }
+
+    function testWhereOneMoreMayGoAwayAMachineIsHeld() public {
+        moved(7);
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        direct.holdNode(node);
+        same("held", heldNode(), ed(1077));
+        // Another goes away.
+        off(validatorKey(7));
+        same("let go", heldNode(), 0);
+    }
+
+    function testWithoutASeatThatMovedAnyFullNodeIsHeld() public {
+        start(4);
+        decide(abi.encodeCall(Guardian.setGuardian, (GUARD)));
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        direct.holdNode(node);
+        same("held", heldNode(), ed(1077));
+    }
+
+    /// The machine is held before the seat moves to it.
+    function testASeatThatMovesToAMachineThatIsHeldFreesIt() public {
+        start(6);
+        decide(abi.encodeCall(Guardian.setGuardian, (GUARD)));
+        blocks(2);
+        vm.warp(100 days);
+        decideOwn(2, naming(2, ed(77)));
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        direct.holdNode(node);
+        _off[validatorKey(2)] = true;
+        blocks(PRESENCE - 1);
+        same("still held", heldNode(), ed(1077));
+        blocks(1);
+        same("let go", heldNode(), 0);
+    }
+
+    /// Of four, one is away: all decide to revoke a peer that may be the third.
+    function testAllRevokeNoMachineToWhichASeatThatIsNeededMoved() public {
+        moved(4);
+        bytes memory revocation = abi.encodeCall(ValidatorActions.revokeNode, (ed(1077), 2));
+        off(validatorKey(4));
+        refused(revocation, abi.encodeWithSelector(TooFewOnline.selector, 2 * POWER, 4 * POWER));
+        _off[validatorKey(4)] = false;
+        blocks(2);
+        decide(revocation);
+        same("revoked", nodes().length, 5);
+    }
 }

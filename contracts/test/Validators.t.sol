@@ -123,14 +123,14 @@ contract ValidatorsTest is GovernanceBase {
         );
         refusedOwn(
             2,
-            abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(3), account(1))),
+            abi.encodeCall(Accounts.setFeeRecipient, (peer(3), account(1))),
             abi.encodeWithSelector(NotYourAffair.selector, 3, 2)
         );
     }
 
     function testFeeRecipient() public {
         start(4);
-        decideOwn(2, abi.encodeCall(ValidatorActions.setFeeRecipient, (peer(2), account(1))));
+        decideOwn(2, abi.encodeCall(Accounts.setFeeRecipient, (peer(2), account(1))));
         same("in the next block", gov.validators()[1].feeRecipient, account(1));
         same("version", gov.version(), 2);
     }

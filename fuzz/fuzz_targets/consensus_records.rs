@@ -30,6 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
         precommit: Millis(400),
         delta: Millis(150),
         max: Millis(3_000),
+        passes_over: true,
     };
     let keys = vec![KEYS[0].clone()];
     let mut consensus = Consensus::new(Config { keys, network: NETWORK, timeouts });

@@ -27,6 +27,7 @@ fn nodes() -> Vec<Consensus> {
         precommit: Millis(400),
         delta: Millis(150),
         max: Millis(3_000),
+        passes_over: true,
     };
     let config = |i| Config { keys: vec![key(i)], network: NETWORK, timeouts };
     (0..VALIDATORS).map(|i| Consensus::new(config(i))).collect()

@@ -63,7 +63,7 @@ pub struct ConsensusValidator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsensusValidators {
     pub set: Arc<ValidatorSet>,
-    turns: Arc<Turns>,
+    pub turns: Arc<Turns>,
     members: Arc<[ConsensusValidator]>,
     power: u64,
 }

@@ -112,7 +112,7 @@ impl EffectHandler {
         self.timers.clear();
         self.reported_votes.clear();
         self.reported_proposals.clear();
-        self.timeouts.begin(set);
+        self.timeouts.begin(height, set);
         self.signer.begin(height, set);
     }
 

@@ -254,6 +254,12 @@ impl Consensus {
         timeouts.note_absent(validator, *height, *round);
     }
 
+    /// Whose last turns to propose came to nothing, as far as this node waited for them, and how
+    /// many in a row.
+    pub fn failed_turns(&self) -> impl Iterator<Item = (PublicKey, u32)> {
+        self.effects.timeouts.failed_turns()
+    }
+
     /// Whether a height is under way here.
     fn is_at(&self, height: Height) -> bool {
         self.core.is_some() && !self.done && height == self.effects.height
@@ -442,7 +448,11 @@ impl Consensus {
             votes: core.driver.votes().evidence().clone(),
             proposals: core.driver.proposals().evidence().clone(),
         });
-        self.done |= effects.decided.is_some();
+        if let Some(decided) = effects.decided.as_ref().filter(|_| !self.done) {
+            let own = effects.signer.name();
+            effects.timeouts.note_decided(&core.validator_set().turns, decided.round, own);
+            self.done = true;
+        }
         effects.signer.second.take().map_or(Ok(()), Err)?;
         result.map_err(|error| error.to_string())
     }

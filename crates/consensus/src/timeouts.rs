@@ -1,12 +1,14 @@
 //! Time-outs of the consensus steps: they grow by round and adapt to the proposers.
 //!
 //! What always holds: the waits are functions of the inputs so far, and none
-//! exceeds [`Timeouts::max`]. A validator of which a message comes is waited for.
+//! exceeds [`Timeouts::max`]. A validator of which a message comes is waited for; but not, among
+//! members, one whose turns come to nothing all the same. Validators of more than two thirds of
+//! the power are waited for whenever they are heard.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use arc_malachitebft_core_types::TimeoutKind;
-use trefoil_types::{ChainSpec, Height, Millis, PublicKey, Round, ValidatorSet};
+use trefoil_types::{ChainSpec, Height, Millis, PublicKey, Round, Turns, ValidatorSet};
 
 /// How long each step waits. The waits grow with every other round, and adapt within bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +20,23 @@ pub struct Timeouts {
     pub delta: Millis,
     /// No step waits longer than this.
     pub max: Millis,
+    /// Whether a validator whose turns come to nothing is passed over though it votes. Among
+    /// members; elsewhere the chain takes its seat.
+    pub passes_over: bool,
 }
 
 // The slowest of eight: four validators propose twice in them, so that one slow proposer
 // among four is always seen, and a slow minute is forgotten after eight blocks.
 /// How many proposals the usual delay is taken from.
 const DELAYS: usize = 8;
+
+// A slow proposal or two cost nothing. Who is there and proposes, as after a restart or with its
+// clock set right, is waited for again soon enough: four validators have 16 turns each meanwhile.
+/// So many turns in a row that came to nothing cost the ones that follow.
+const FAILED: u32 = 3;
+/// For so many heights; then one turn is waited for. Twice as many each time that it is in vain.
+const PASSED_OVER: Height = 64;
+const PASSED_OVER_MAX: Height = 512;
 
 /// The timeouts, and the observations that adapt them.
 #[derive(Clone, Debug)]
@@ -34,6 +47,17 @@ pub struct AdaptiveTimeouts {
     /// Validators that missed their last turn to propose and were not heard since, and when
     /// that was.
     absent: BTreeMap<PublicKey, (Height, Round)>,
+    /// Validators whose last turns that were waited for came to nothing.
+    failed: BTreeMap<PublicKey, Failed>,
+    height: Height,
+}
+
+/// Turns in a row that came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Failed {
+    row: u32,
+    /// It is passed over below this height.
+    until: Height,
 }
 
 impl Timeouts {
@@ -59,20 +83,23 @@ impl Timeouts {
             // … but not for ever: after hours without a quorum, the first round with one
             // must not wait for hours.
             max: Millis((2 * propose).max(3_000)),
+            passes_over: spec.kind.has_members(),
         }
     }
 }
 
 impl AdaptiveTimeouts {
     pub fn new(settings: Timeouts) -> Self {
-        Self { settings, delays: VecDeque::new(), absent: BTreeMap::new() }
+        let (delays, absent, failed) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Self { settings, delays, absent, failed, height: 0 }
     }
 
     /// How long to wait in `round`, whose proposer is `proposer`.
     pub fn wait(&self, kind: TimeoutKind, round: Round, proposer: &PublicKey) -> Millis {
         // Every round of an absent proposer would cost all validators its wait. So there is none,
         // until a message of that one comes: whoever votes shows that it is there.
-        if kind == TimeoutKind::Propose && self.absent.contains_key(proposer) {
+        let passed_over = self.absent.contains_key(proposer) || self.is_passed_over(proposer);
+        if kind == TimeoutKind::Propose && passed_over {
             return Millis(0);
         }
         let Timeouts { prevote, precommit, delta, max, .. } = self.settings;
@@ -94,9 +121,54 @@ impl AdaptiveTimeouts {
         Millis(usual.max(propose.0).min(max.0))
     }
 
+    /// Whose last turns came to nothing, as far as they were waited for, and how many in a row.
+    pub fn failed_turns(&self) -> impl Iterator<Item = (PublicKey, u32)> {
+        self.failed.iter().map(|(key, failed)| (*key, failed.row))
+    }
+
+    /// Whether its turns came to nothing so often that the next ones are lost.
+    fn is_passed_over(&self, proposer: &PublicKey) -> bool {
+        self.failed.get(proposer).is_some_and(|failed| self.height < failed.until)
+    }
+
+    // Not for ever, and never so many that a quorum needs one of them: where that many fail, the
+    // network is at fault, and a wait that is too short would never end it.
     /// A height begins: forget the keys that do not validate any more.
-    pub fn begin(&mut self, set: &ValidatorSet) {
+    pub fn begin(&mut self, height: Height, set: &ValidatorSet) {
+        self.height = height;
         self.absent.retain(|key, _| set.get(key).is_some());
+        self.failed.retain(|key, _| set.get(key).is_some());
+        let waited_for = set.iter().filter(|validator| !self.is_passed_over(&validator.key));
+        if !set.is_quorum(waited_for.map(|validator| validator.power).sum()) {
+            self.failed.clear();
+        }
+    }
+
+    // By what was decided, which one that only votes does not change. Attack: fewer than a third
+    // cannot make another's turns come to nothing, where what it sends comes in time.
+    /// The height was decided in this round. `own`: this node, which waits for itself.
+    pub fn note_decided(&mut self, turns: &Turns, round: Round, own: Option<PublicKey>) {
+        let decider = turns.proposer(round).key;
+        self.failed.remove(&decider);
+        // In a height of more rounds, as after a partition, each had its turn and no more.
+        let rounds = turns.validators().len().min(round as usize);
+        let mut failed: Vec<_> = turns.proposers().take(rounds).map(|it| it.key).collect();
+        failed.sort_unstable();
+        failed.dedup();
+        for key in failed.into_iter().filter(|key| *key != decider && Some(*key) != own) {
+            // What was not waited for was no turn. Who is away is none that proposes in vain.
+            let away = self.absent.get(&key).is_some_and(|(since, _)| *since < self.height);
+            if away || self.is_passed_over(&key) {
+                continue;
+            }
+            let failed = self.failed.entry(key).or_default();
+            failed.row = failed.row.saturating_add(1);
+            let again = failed.row.checked_sub(FAILED).filter(|_| self.settings.passes_over);
+            if let Some(again) = again {
+                let heights = (PASSED_OVER << again.min(8)).min(PASSED_OVER_MAX);
+                failed.until = self.height.saturating_add(1).saturating_add(heights);
+            }
+        }
     }
 
     /// A block was proposed and executed here `took` after its round began.

@@ -1,15 +1,21 @@
 //! What the log says of validators that are away, where members govern: the chain does not punish it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trefoil_types::{Certificate, PublicKey, Validator, ValidatorSet};
 
 /// So many heights in a row are worth a warning; as many move a seat to its standby (`PRESENCE_BLOCKS`).
 const ROW: u64 = 64;
+/// So many turns in a row that came to nothing are worth one; as many are the last that are waited for.
+const TURNS: u32 = 3;
 
-/// How many heights in a row each validator missed last, since this node runs.
 #[derive(Debug, Default)]
-pub struct AbsenceLog(BTreeMap<PublicKey, u64>);
+pub struct AbsenceLog {
+    /// How many heights in a row each validator missed last, since this node runs.
+    missed: BTreeMap<PublicKey, u64>,
+    /// Of whose turns it was told.
+    in_vain: BTreeSet<PublicKey>,
+}
 
 impl AbsenceLog {
     /// What the operator should know after a block that binds `parent`, which was for `set` to sign; the next block is
@@ -25,7 +31,7 @@ impl AbsenceLog {
             let key = validator.key;
             let signed = parent.vote_of(&key).is_some();
             if next.get(&key).is_none() {
-                let row = self.0.remove(&key).filter(|row| *row > 0 && !signed);
+                let row = self.missed.remove(&key).filter(|row| *row > 0 && !signed);
                 let heir = |n: &&Validator| n.power == validator.power && set.get(&n.key).is_none();
                 if let (Some(row), Some(heir)) = (row, next.iter().find(heir)) {
                     notices.push(format!(
@@ -37,7 +43,7 @@ impl AbsenceLog {
                 }
                 continue;
             }
-            let row = self.0.entry(key).or_default();
+            let row = self.missed.entry(key).or_default();
             *row = if signed { 0 } else { *row + 1 };
             if *row == ROW {
                 notices.push(format!(
@@ -46,6 +52,21 @@ impl AbsenceLog {
                 ));
             }
         }
+        notices
+    }
+
+    /// What the operator should know of turns to propose: how many of each validator came to nothing in a row.
+    pub fn note_turns(&mut self, failed: &[(PublicKey, u32)]) -> Vec<String> {
+        let failing: BTreeSet<_> =
+            failed.iter().filter(|(_, row)| *row >= TURNS).map(|(key, _)| *key).collect();
+        let new = failing.difference(&self.in_vain).map(|key| {
+            format!(
+                "validator {key} votes, and its last {TURNS} turns to propose came to nothing: it is waited for \
+                 now and then only. Its operator should look at its clock, its disk and its connections"
+            )
+        });
+        let notices = new.collect();
+        self.in_vain = failing;
         notices
     }
 }
@@ -84,6 +105,20 @@ mod tests {
         assert!(told(&[1, 2, 3], ROW - 1).is_empty());
         let said = told(&[1, 2, 3], 2 * ROW);
         assert!(said.len() == 1 && said[0].contains(&key(4).to_string()), "{said:?}");
+    }
+
+    #[test]
+    fn turns_in_vain_are_told_once_each_time() {
+        let mut log = AbsenceLog::default();
+        let mut told = |failed: &[(u8, u32)]| {
+            let failed: Vec<_> = failed.iter().map(|(n, row)| (key(*n), *row)).collect();
+            log.note_turns(&failed).len()
+        };
+        assert_eq!(told(&[(1, TURNS - 1), (2, 1)]), 0);
+        assert_eq!(told(&[(1, TURNS), (2, 1)]), 1);
+        assert_eq!(told(&[(1, TURNS + 1), (2, TURNS)]), 1);
+        assert_eq!(told(&[(2, TURNS)]), 0);
+        assert_eq!(told(&[(1, TURNS), (2, TURNS)]), 1, "it proposed, and fails again");
     }
 
     #[test]

@@ -203,7 +203,9 @@ impl NodeThread {
             Arrival::Net(NetEvent::Connected { peer, standing, .. }) => {
                 self.tell_gossip(GossipEvent::Connected(peer));
                 match standing {
-                    Standing::Public | Standing::Member(_) => Input::Connected(peer),
+                    Standing::Public | Standing::Member(_) | Standing::Validator => {
+                        Input::Connected(peer)
+                    }
                     Standing::Unjudged => Input::ConnectedUnjudged(peer),
                 }
             }
@@ -357,7 +359,13 @@ impl NodeThread {
                 Event::Admitted(_) => {}
             }
         }
-        self.parts.status.send_replace(self.node.status());
+        let status = self.node.status();
+        // Elsewhere the chain takes its seat.
+        if self.node.ledger().spec().kind.has_members() {
+            let notices = self.absences.note_turns(&status.failed_turns);
+            notices.iter().for_each(|notice| tracing::warn!(height = status.height, "{notice}"));
+        }
+        self.parts.status.send_replace(status);
         let set = self.node.ledger().next_validators();
         if let Some(notice) = self.parts.rotation.as_mut().and_then(|rotation| rotation.note(set)) {
             tracing::warn!("{notice}");

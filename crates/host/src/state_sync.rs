@@ -344,7 +344,7 @@ impl StateSync {
             let trust = match standing {
                 // One that the operator named may stand in for an organisation that it is not of.
                 Standing::Unjudged => Trust::Unjudged,
-                Standing::Member(_) => Trust::Known,
+                Standing::Member(_) | Standing::Validator => Trust::Known,
                 Standing::Public if self.configured.contains(&peer) => Trust::Known,
                 Standing::Public => Trust::Stranger,
             };

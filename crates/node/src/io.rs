@@ -207,6 +207,8 @@ pub struct NodeStatus {
     pub validators: usize,
     /// How many signatures the tip's certificate holds.
     pub signers: usize,
+    /// Validators whose last turns to propose came to nothing here, and how many in a row.
+    pub failed_turns: Vec<(PublicKey, u32)>,
     /// The key with which this node signs in the next height; `None`: it does not validate.
     pub validator: Option<PublicKey>,
     /// The highest tip that a peer claims whose blocks have verified, when it is ahead

@@ -230,6 +230,7 @@ impl Node {
             peers: self.peers.members().len(),
             validators: set.len(),
             signers: self.ledger.tip_certificate().map_or(0, |c| c.signatures.len()),
+            failed_turns: self.consensus.failed_turns().collect(),
             validator: self.validator(),
             syncing_to: best.filter(|best| *best > tip.number + 1 || is_busy),
             pool_pending: self.pool.pending(),

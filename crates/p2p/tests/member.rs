@@ -220,6 +220,33 @@ async fn places_are_kept_for_whom_the_chain_makes_a_validator_and_no_longer() {
     }
 }
 
+/// Attack: two thirds of the organisations add a validator in the name of another. The chain must
+/// not stand for a certificate, and a vote is no certificate.
+#[tokio::test]
+async fn a_validator_speaks_for_its_organisation_only_while_a_ca_key_of_it_counts() {
+    let mut signed = members();
+    let validator = MemberNode {
+        role: Role::Validator,
+        validator: Some(key(MEMBER).public()),
+        ..member(1, false)
+    };
+    signed.nodes.insert(peer_id(MEMBER), validator);
+    let mut without = signed.clone();
+    without.organisations.get_mut(&1).unwrap().ca_keys[0].key = ca(9).public();
+    let mut node = Node::start(config(NODE, &[])).await;
+    node.handle.set_admission(admission(signed.clone()));
+    let _member = Node::start(config(MEMBER, &[(NODE, node.address())])).await;
+    assert_eq!(connected(&mut node).await, (peer_id(MEMBER), Standing::Member(1)));
+    for (members, standing) in [(without, Standing::Validator), (signed, Standing::Member(1))] {
+        node.handle.set_admission(admission(members.clone()));
+        assert!(ended(&mut node).await.contains("counts otherwise now"));
+        assert_eq!(connected(&mut node).await, (peer_id(MEMBER), standing));
+        // The same again says nothing new.
+        node.handle.set_admission(admission(members));
+        assert_eq!(node.handle.peers().len(), 1);
+    }
+}
+
 /// A node whose list of members is old takes blocks of those whom its operator named,
 /// and who say that they are further; of nobody else.
 #[tokio::test]

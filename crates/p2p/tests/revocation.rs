@@ -6,14 +6,14 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    HEIGHT, MEMBER, NODE, Node, admission, after_revoking, certificate, config, key,
+    HEIGHT, MEMBER, NODE, Node, Role, admission, after_revoking, certificate, config, key,
     manner::{self, MANNERS},
-    members, open_files,
+    member, members, open_files,
     peer::{self, Told},
     peer_id, settled,
 };
 use trefoil_p2p::NetEvent;
-use trefoil_types::{Admission, Members, members::OrganisationStatus};
+use trefoil_types::{Admission, MemberNode, Members, members::OrganisationStatus};
 
 /// Alone in its process: it counts open files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +71,7 @@ async fn one_in_tls_is_refused() {
 /// Every change of the chain that ends a membership cuts; time alone does not.
 async fn what_else_the_chain_says() {
     type Change = fn(&mut Members);
-    let changes: [(&str, Change, bool); 5] = [
+    let changes: [(&str, Change, bool); 7] = [
         ("nothing", |_| {}, false),
         ("serial", |m| _ = m.revoked_serials.insert((1, certificate(MEMBER).serial)), true),
         (
@@ -81,6 +81,16 @@ async fn what_else_the_chain_says() {
         ),
         ("CA key", |m| m.organisations.get_mut(&1).unwrap().ca_keys[0].until = HEIGHT + 2, true),
         ("removed", |m| _ = m.organisations.remove(&1), true),
+        ("it validates", validate, false),
+        // It comes again, in no organisation's name (`member.rs`).
+        (
+            "it validates, CA key",
+            |m| {
+                validate(m);
+                m.organisations.get_mut(&1).unwrap().ca_keys[0].until = HEIGHT + 2;
+            },
+            true,
+        ),
     ];
     for (what, change, cuts) in changes {
         let node = Node::start(config(NODE, &[])).await;
@@ -101,4 +111,12 @@ async fn what_else_the_chain_says() {
         assert_eq!(ended, cuts, "{what}");
         node.stop().await;
     }
+}
+
+fn validate(members: &mut Members) {
+    let validator = Some(key(MEMBER).public());
+    members.nodes.insert(
+        peer_id(MEMBER),
+        MemberNode { role: Role::Validator, validator, ..member(1, false) },
+    );
 }

@@ -52,6 +52,12 @@ fn node(rpc: &Rpc, page: &mut Page) {
         page.gauge("trefoil_certificate_seconds_left", help, left);
     }
     page.gauge("trefoil_signers", "Signatures in the tip's certificate.", status.signers);
+    const TURNS: &str = "trefoil_validator_failed_turns";
+    let help = "Turns to propose in a row that came to nothing, of who votes; left out: none.";
+    page.family(TURNS, "gauge", help);
+    for (validator, row) in &status.failed_turns {
+        page.sample(TURNS, &format!("{{validator=\"{validator}\"}}"), row);
+    }
     let syncing = u8::from(sync_progress::behind(&status).is_some());
     page.gauge("trefoil_syncing", "1 while well behind the peers' tip.", syncing);
     page.family("trefoil_pool_transactions", "gauge", "Transactions in the pool.");

@@ -75,9 +75,12 @@ impl ByzantineNode {
                 self.vice == Vice::Silent
             }
             // Two get it: too few for a quorum, enough that others learn of the block.
-            Message::Proposal(_) => {
-                self.vice == Vice::Silent || (self.vice == Vice::Withholder && to > 1)
-            }
+            Message::Proposal(_) => match self.vice {
+                Vice::Silent => true,
+                Vice::Withholder => to > 1,
+                Vice::Mute => !self.is_of_others(message),
+                _ => false,
+            },
             Message::Blocks(_) => matches!(self.vice, Vice::Withholder | Vice::Boaster),
             Message::Bodies(_) | Message::Txs(_) => self.vice == Vice::Withholder,
             _ => false,

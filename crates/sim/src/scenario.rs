@@ -25,7 +25,7 @@ pub struct Scenario {
     pub plan: fn(&str, u64) -> SimPlan,
 }
 
-pub const ALL: [Scenario; 47] = [
+pub const ALL: [Scenario; 48] = [
     Scenario { name: "fair", about: "four machines and nothing wrong", plan: fair },
     Scenario { name: "alone", about: "one validator is a chain", plan: alone },
     Scenario {
@@ -227,6 +227,7 @@ pub const ALL: [Scenario; 47] = [
         about: "one votes and proposes in vain: its seat goes",
         plan: turns::clock_a_minute_ahead,
     },
+    Scenario { name: "member-in-vain", about: "votes, and is mute", plan: turns::member_in_vain },
     Scenario {
         name: "coalition",
         about: "three of ten leave out the signature of one that is away a little: it keeps its seat",

@@ -42,6 +42,9 @@ pub enum Vice {
     /// wherever the others' are enough.
     #[value(skip)]
     Omitter(Id),
+    /// Votes, and proposes nothing of its own.
+    #[value(skip)]
+    Mute,
     /// Tells a newcomer of a false snapshot.
     #[value(skip)]
     SnapshotLiar,

@@ -70,6 +70,7 @@ scenarios! {
     absent_to_some: "absent-to-some",
     absent_by_partition: "absent-by-partition",
     clock_a_minute_ahead: "clock-a-minute-ahead",
+    member_in_vain: "member-in-vain",
     coalition: "coalition",
     coalition_of_most: "coalition-of-most",
 }

@@ -79,7 +79,7 @@ impl Ceremony {
 
     fn new_network(&self, declarations: &[&str], net: &str) -> Vec<String> {
         let mut args = vec!["network", "new", "--kind", "consortium", "--chain-id", "4242"];
-        args.extend(["--name", "example", "--base-fee", "0", "--idle-block-s", "1"]);
+        args.extend(["--name", "example", "--base-fee", "0", "--idle-block-s", "1", "--yes"]);
         let files: Vec<String> = declarations.iter().map(|file| self.path(file)).collect();
         files.iter().for_each(|file| args.extend(["--declaration", file]));
         let net = self.path(net);

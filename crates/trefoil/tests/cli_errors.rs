@@ -32,6 +32,19 @@ fn one_node(dir: &str) -> (String, String, u16) {
 }
 
 #[test]
+fn a_consortium_that_bears_no_fault_is_founded_only_if_that_is_meant() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("net");
+    let path = path.to_str().unwrap();
+    let args = ["network", "new", "--kind", "consortium", "--chain-id", "5", "--validators", "3"];
+    refuse(
+        &[&args[..], &["--org", "acme", path]].concat(),
+        &["3 validators bear no fault", "--yes"],
+    );
+    assert!(!dir.path().join("net").exists(), "nothing was made");
+}
+
+#[test]
 fn a_port_in_use_is_named_before_anything_starts() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("net");

@@ -22,7 +22,7 @@ impl Network {
         let names = ["acme", "bolt", "cora"];
         let ports = free_ports(6);
         let mut args = vec!["network", "new", "--kind", "consortium", "--chain-id", "77"];
-        args.extend(["--validators", "3", "--base-fee", "0", "--block-time", "50"]);
+        args.extend(["--validators", "3", "--yes", "--base-fee", "0", "--block-time", "50"]);
         args.extend(["--idle-block-s", "1"]);
         let addresses: Vec<String> = (0..3).map(|i| format!("127.0.0.1:{}", ports + i)).collect();
         for (name, address) in names.iter().zip(&addresses) {

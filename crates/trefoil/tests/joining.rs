@@ -190,7 +190,7 @@ fn a_new_node_joins_by_one_that_its_old_chain_toml_cannot_judge() {
     let (at, rpc) = (format!("127.0.0.1:{ports}"), format!("127.0.0.1:{}", ports + 1));
     let every = EVERY.to_string();
     let kind = ["network", "new", "--kind", "consortium", "--chain-id", "99", "--base-fee", "0"];
-    let shape = ["--validators", "1", "--org", "acme", "--at", &at, "--idle-block-s", "1"];
+    let shape = ["--validators", "1", "--yes", "--org", "acme", "--at", &at, "--idle-block-s", "1"];
     let net = format!("{path}/net");
     succeed(&[&kind[..], &shape, &["--snapshot-every", &every, &net]].concat());
     let founder = Node::run(format!("{net}/acme-0"), ports + 1);

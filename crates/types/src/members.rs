@@ -129,6 +129,9 @@ pub enum Standing {
     Public,
     /// A node of this organisation, as the chain's members verify.
     Member(OrganisationId),
+    /// A validator whose certificate does not count. The chain names its key, so it takes part in
+    /// consensus and has blocks, and nothing in the name of an organisation.
+    Validator,
     /// Its certificate cannot be judged before newer blocks are here. It may bring those,
     /// and takes part in nothing else.
     Unjudged,
@@ -163,17 +166,19 @@ impl Admission {
         height: Height,
         named: bool,
     ) -> Result<Standing, NotAMember> {
-        self.judge(peer, certificate).map(Standing::Member).or_else(|reason| {
+        self.judge(peer, certificate).or_else(|reason| {
             let may_be_proven = named && height > self.height && !self.is_out(peer, certificate);
             if may_be_proven { Ok(Standing::Unjudged) } else { Err(reason) }
         })
     }
 
     // An organisation that ended its CA key once cut off its own validator, and three
-    // validators stopped. So neither time nor issuer is held against a validator of the
-    // next block: the chain itself names its key, and certificates must not stop the chain.
-    /// The organisation of the node that proved to hold `peer`'s key, if it is a member.
-    /// Checks run from the cheapest to the signature.
+    // validators stopped: certificates must not stop the chain. So a validator of the next block
+    // is let in whatever its certificate, since the chain itself names its key.
+    // Attack: two thirds add a validator of their own in the name of another organisation. A vote
+    // speaks for no CA, so the name, and the content that is for it, takes the certificate.
+    /// What the node that proved to hold `peer`'s key is, if it may connect. Checks run from the
+    /// cheapest to the signature.
     ///
     /// # Errors
     /// The first reason against it.
@@ -181,13 +186,24 @@ impl Admission {
         &self,
         peer: PeerId,
         certificate: &NodeCertificate,
-    ) -> Result<OrganisationId, NotAMember> {
+    ) -> Result<Standing, NotAMember> {
         self.check_registry(peer, certificate)?;
-        if !self.validates(peer) {
-            self.check_time(certificate)?;
-            self.issuer(certificate, None)?;
+        let counts = self.check_time(certificate);
+        let counts = counts.and_then(|()| self.issuer(certificate, None).map(drop));
+        self.standing(peer, certificate, counts)
+    }
+
+    fn standing(
+        &self,
+        peer: PeerId,
+        certificate: &NodeCertificate,
+        counts: Result<(), NotAMember>,
+    ) -> Result<Standing, NotAMember> {
+        match counts {
+            Ok(()) => Ok(Standing::Member(certificate.organisation)),
+            Err(_) if self.validates(peer) => Ok(Standing::Validator),
+            Err(reason) => Err(reason),
         }
-        Ok(certificate.organisation)
     }
 
     fn validates(&self, peer: PeerId) -> bool {
@@ -203,8 +219,9 @@ impl Admission {
 
     // Expiry refuses new admissions only. If it cut links, a network whose certificates
     // expire on one day would fall apart on that day.
-    /// Whether a connection that was admitted may stay: as [`Self::judge`], but without the
-    /// certificate's times. `issuer`: the CA key that is known to have signed it.
+    /// What a connection of that standing is now, if it may stay: as [`Self::judge`], but without
+    /// the certificate's times where it counted once. `issuer`: the CA key that is known to have
+    /// signed it.
     ///
     /// # Errors
     /// The reason against it now.
@@ -214,13 +231,15 @@ impl Admission {
         &self,
         peer: PeerId,
         certificate: &NodeCertificate,
+        standing: Standing,
         issuer: &mut Option<PublicKey>,
-    ) -> Result<(), NotAMember> {
-        self.check_registry(peer, certificate)?;
-        if !self.validates(peer) {
-            *issuer = Some(self.issuer(certificate, *issuer)?);
+    ) -> Result<Standing, NotAMember> {
+        if standing == Standing::Validator {
+            return self.judge(peer, certificate);
         }
-        Ok(())
+        self.check_registry(peer, certificate)?;
+        let counts = self.issuer(certificate, *issuer).map(|key| *issuer = Some(key));
+        self.standing(peer, certificate, counts)
     }
 
     /// Checks the node and its organisation by the chain's record of them.

@@ -3,11 +3,13 @@
 use arc_malachitebft_core_types::TimeoutKind;
 use trefoil_types::{
     B256, Height, Millis, Offence, Proposal, PublicKey, Round, RoundCertificate, RoundVote,
-    Signature, Time, Vote, VoteKind,
+    Signature, Time, Turns, Vote, VoteKind,
 };
 
 use super::cluster::{CoreCluster, NETWORK, good_wire, key, proposer, timeouts, turns};
-use crate::{Candidate, Config, Consensus, ConsensusMessage, Output, timeouts::AdaptiveTimeouts};
+use crate::{
+    Candidate, Config, Consensus, ConsensusMessage, Output, Timeouts, timeouts::AdaptiveTimeouts,
+};
 
 const BLOCK: B256 = B256::repeat_byte(0xbb);
 
@@ -194,6 +196,85 @@ fn a_node_is_never_absent_to_itself() {
     let until = node.now + Millis(750);
     let out = &node.out;
     assert!(matches!(out[..], [Output::Build { until: at, .. }] if at == until), "{out:?}");
+}
+
+/// Heights of `n` validators that are decided in this round, each.
+struct Decided {
+    waits: AdaptiveTimeouts,
+    turns: Turns,
+    height: Height,
+}
+
+impl Decided {
+    fn new(n: usize) -> Self {
+        let mut waits = AdaptiveTimeouts::new(timeouts());
+        let turns = turns(n, 1);
+        waits.begin(1, turns.validators());
+        Self { waits, turns, height: 1 }
+    }
+
+    fn waits_for(&self, who: usize) -> bool {
+        self.waits.wait(TimeoutKind::Propose, 0, &key(who).public()) > Millis(0)
+    }
+
+    /// All heard everybody. The first proposer that is none of `mute` decides.
+    fn pass(&mut self, mute: &[usize], own: Option<usize>) {
+        let mute: Vec<_> = mute.iter().map(|who| key(*who).public()).collect();
+        let proposes = |it: &trefoil_types::Validator| !mute.contains(&it.key);
+        let round = self.turns.proposers().position(proposes).unwrap() as Round;
+        self.waits.note_decided(&self.turns, round, own.map(|who| key(who).public()));
+        let set = self.turns.validators().clone();
+        self.turns = self.turns.clone().next(&set);
+        self.height += 1;
+        self.waits.begin(self.height, &set);
+    }
+
+    /// How many of so many heights, one after another, waited for it at its turn.
+    fn waited(&mut self, who: usize, mute: &[usize], heights: Height) -> usize {
+        let mut waited = 0;
+        for _ in 0..heights {
+            let its = self.turns.proposer(0).key == key(who).public();
+            waited += usize::from(its && self.waits_for(who));
+            self.pass(mute, None);
+        }
+        waited
+    }
+}
+
+/// Attack: it votes, so that everyone waits for it, and never proposes.
+#[test]
+fn one_that_votes_and_never_proposes_loses_its_turns() {
+    let mut four = Decided::new(4);
+    assert_eq!(four.waited(2, &[2], 16), 3);
+    assert!(!four.waits_for(2) && four.waits_for(1));
+    // Of 250 turns; each time for twice as long, up to a bound.
+    assert!((3..=6).contains(&four.waited(2, &[2], 1_000)));
+    // It proposes, and is waited for again for good at the next turn that is.
+    four.waited(2, &[], 520);
+    assert_eq!(four.waited(2, &[], 40), 10);
+    // Whatever it did before: three in a row.
+    four.waited(2, &[2], 8);
+    four.waited(2, &[], 4);
+    assert_eq!(four.waited(2, &[2], 8), 2);
+}
+
+#[test]
+fn a_node_waits_for_itself_and_for_as_many_as_a_quorum_needs() {
+    let mut alone = Decided::new(4);
+    (0..100).for_each(|_| alone.pass(&[2], Some(2)));
+    assert!(alone.waits_for(2));
+    // One of three is needed, and two of four: then the network is at fault.
+    let mut three = Decided::new(3);
+    let mut four = Decided::new(4);
+    for _ in 0..200 {
+        three.pass(&[2], None);
+        four.pass(&[1, 2], None);
+        assert!(three.waits_for(2) && (four.waits_for(1) || four.waits_for(2)));
+    }
+    let elsewhere = Timeouts { passes_over: false, ..timeouts() };
+    let mut public = Decided { waits: AdaptiveTimeouts::new(elsewhere), ..Decided::new(4) };
+    (0..200).for_each(|_| public.pass(&[2], None));
+    assert!(public.waits_for(2), "the chain takes its seat");
 }
 
 #[test]

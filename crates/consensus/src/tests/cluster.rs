@@ -37,6 +37,7 @@ pub fn timeouts() -> Timeouts {
         precommit: Millis(400),
         delta: Millis(150),
         max: Millis(3_000),
+        passes_over: true,
     }
 }
 

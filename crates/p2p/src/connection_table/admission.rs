@@ -21,6 +21,9 @@ use crate::{
 // have to reach each queue and stream. One redial (0.2 s) costs less (ADR 11).
 const PROVEN: &str = "newer blocks prove that it is a member: connecting anew";
 
+/// Why a validator is cut whose certificate counts no more, or again.
+const CHANGED: &str = "its certificate counts otherwise now: connecting anew";
+
 impl ConnectionTable {
     /// What we say of ourselves now, in a network of members: our tip and our certificate.
     pub fn proof(&self) -> Option<(Height, NodeCertificate)> {
@@ -157,7 +160,14 @@ impl Connection {
             // It has shown no certificate yet: only its key can be held against it.
             (None, _) if admission.members.is_revoked(peer) => Err(NotAMember::Revoked),
             (None, _) => Ok(()),
-            (Some(certificate), None) => admission.judge_again(peer, certificate, &mut self.issuer),
+            (Some(certificate), None) => {
+                let (standing, issuer) = (self.standing, &mut self.issuer);
+                match admission.judge_again(peer, certificate, standing, issuer) {
+                    Ok(now) if now == standing => Ok(()),
+                    Ok(_) => return Err(CHANGED.into()),
+                    Err(reason) => Err(reason),
+                }
+            }
             // Only peers that the operator named are on trial.
             (Some(certificate), Some(trial)) => {
                 match admission.admit(peer, certificate, trial.height, true) {

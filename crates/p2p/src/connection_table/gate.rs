@@ -123,7 +123,7 @@ impl Connection {
     const fn organisation(&self) -> Option<OrganisationId> {
         match self.standing {
             Standing::Member(organisation) => Some(organisation),
-            Standing::Public | Standing::Unjudged => None,
+            Standing::Public | Standing::Validator | Standing::Unjudged => None,
         }
     }
 }

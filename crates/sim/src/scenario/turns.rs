@@ -4,7 +4,10 @@
 use trefoil_types::{Kind, Millis};
 
 use super::parts::{four, grew};
-use crate::plan::{Act, Expect, Moment, SimPlan};
+use crate::{
+    plan::{Act, Expect, Moment, SimPlan},
+    vice::Vice,
+};
 
 /// Nothing is wrong in between.
 const CALM: [Millis; 2] = [Millis(5_000), Millis(40_000)];
@@ -95,5 +98,15 @@ pub fn clock_a_minute_ahead(name: &str, seed: u64) -> SimPlan {
         .expect(100_000, grew(0, 120))
         .expect(100_000, Expect::Validators(3))
         .expect(100_000, Expect::TimeWithin(Millis(10_000)))
+        .expect(100_000, Expect::AllWithin(Millis(2_000)))
+}
+
+/// Where members govern nobody takes its seat, and nobody waits for it at each of its turns.
+pub fn member_in_vain(name: &str, seed: u64) -> SimPlan {
+    let mut plan = four(name, seed, 101_000);
+    plan.vices.insert(2, Vice::Mute);
+    plan.expect(100_000, gap(3_000, 3_000))
+        .expect(100_000, grew(20_000, 150))
+        .expect(100_000, Expect::Validators(4))
         .expect(100_000, Expect::AllWithin(Millis(2_000)))
 }

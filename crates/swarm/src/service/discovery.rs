@@ -226,7 +226,7 @@ impl SwarmService {
     fn admits(&self, peer: PeerId, allow: &AllowList) -> bool {
         match self.peers.get(&peer).map(|connected| connected.standing) {
             Some(Standing::Member(organisation)) => allow.admits(Some(organisation)),
-            Some(Standing::Public) => allow.admits(None),
+            Some(Standing::Public | Standing::Validator) => allow.admits(None),
             Some(Standing::Unjudged) | None => false,
         }
     }

@@ -187,15 +187,10 @@ impl FoundArgs {
                 "name another directory, or remove that one",
             ));
         }
-        if !self.kind.has_members() && self.validators < Staking::default().validators_min {
-            self.consent.ask(&format!(
-                "{} validators bear no fault: a public network stops when one of them is away",
-                self.validators
-            ))?;
-        }
         if !self.declarations.is_empty() {
             return self.found_declared();
         }
+        self.ask_if_few(self.validators.into())?;
         let mut organisations = self.organisations()?;
         for (name, AccountList(senders)) in &self.senders {
             let party = organisations.iter_mut().find(|party| party.name == *name).or_cure(
@@ -219,6 +214,26 @@ impl FoundArgs {
             );
         }
         Ok(())
+    }
+
+    /// Where several own a network, one of them must not stop it unawares.
+    fn ask_if_few(&self, validators: usize) -> Result<(), CommandError> {
+        if validators >= usize::from(Staking::default().validators_min) {
+            return Ok(());
+        }
+        let what = format!(
+            "{validators} {} no fault: the network stops{} while one is away; of four or more it goes on",
+            if validators == 1 { "validator bears" } else { "validators bear" },
+            if self.kind.has_members() { ", and nothing can be voted," } else { "" }
+        );
+        match self.kind {
+            Kind::Public | Kind::Consortium => self.consent.ask(&what),
+            // Its one owner may mean a single machine.
+            Kind::Private => {
+                logging::say(&format!("note: {what}"));
+                Ok(())
+            }
+        }
     }
 
     fn plan(&self, organisations: Vec<Party>) -> Result<FoundingPlan, CommandError> {
@@ -265,6 +280,7 @@ impl FoundArgs {
             declarations.push(declaration);
         }
         let spec = founding::found_declared(&self.plan(vec![])?, &declarations)?;
+        self.ask_if_few(spec.validators.len())?;
         let genesis = trefoil_ledger::genesis_hash(&spec)?;
         self.note(count);
         let mut peers: Vec<_> = declarations.iter().flat_map(Declaration::peers).collect();

@@ -14,6 +14,7 @@ use crate::{
 
 const NOW: u64 = 1_000;
 const TIP: Height = 10;
+const MEMBER: Standing = Standing::Member(1);
 
 fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
@@ -76,7 +77,8 @@ fn issue(claims: &Claims, ca: u8) -> NodeCertificate {
 }
 
 /// A rule: a change of a sound certificate of node `n`, or of the chain, and the expected
-/// judgements of a newcomer and of a standing connection.
+/// judgements of a newcomer and of a standing connection: a code, or none if it may take part. Who
+/// may takes part for its organisation, or as a validator alone.
 struct Row {
     what: &'static str,
     n: u8,
@@ -85,10 +87,18 @@ struct Row {
     chain: fn(&mut Admission, &mut Members),
     newcomer: Option<u8>,
     standing: Option<u8>,
+    /// Whether a newcomer, and a connection that stands, is of no organisation.
+    alone: (bool, bool),
 }
 
 fn row(what: &'static str, newcomer: Option<u8>, standing: Option<u8>) -> Row {
-    Row { what, n: 2, certificate: |c| c, ca: 101, chain: |_, _| {}, newcomer, standing }
+    let alone = (false, false);
+    Row { what, n: 2, certificate: |c| c, ca: 101, chain: |_, _| {}, newcomer, standing, alone }
+}
+
+/// A validator that takes part in the name of no organisation.
+fn alone(what: &'static str) -> Row {
+    Row { n: 7, alone: (true, true), ..row(what, None, None) }
 }
 
 fn both(what: &'static str, code: u8) -> Row {
@@ -154,7 +164,32 @@ fn table() -> Vec<Row> {
         Row { chain: |a, _| a.time = 500, ..row("its first second", None, None) },
         Row { chain: |a, _| a.time = 1_999, ..row("its last second", None, None) },
         Row { chain: |a, _| a.time = 2_000, ..row("expired", Some(10), None) },
-        Row { n: 7, chain: |a, _| a.time = 2_000, ..row("expired, validates", None, None) },
+        Row {
+            n: 7,
+            chain: |a, _| a.time = 2_000,
+            alone: (true, false),
+            ..row("expired, validates", None, None)
+        },
+        Row { ca: UNKNOWN_CA, ..alone("a validator by a CA that nobody knows") },
+        Row { ca: 7, ..alone("a validator by itself") },
+        Row { ca: 103, ..alone("a validator by another organisation's CA") },
+        Row { ca: 102, ..alone("a validator by a CA key before its height") },
+        Row {
+            chain: |_, m| organisation(m).ca_keys[0].until = TIP + 1,
+            ..alone("a validator whose CA key ended")
+        },
+        Row {
+            n: 7,
+            ca: 7,
+            certificate: |c| Claims { organisation: 2, ..c },
+            ..both("a validator by itself, of another organisation", 6)
+        },
+        Row {
+            n: 7,
+            ca: 7,
+            chain: |a, _| a.height = 19,
+            ..both("by itself, validated until now", 7)
+        },
         Row {
             n: 7,
             chain: |a, _| (a.time, a.height) = (2_000, 19),
@@ -178,11 +213,21 @@ fn the_chain_decides_who_is_let_in_and_who_stays() {
         (row.chain)(&mut admission, &mut members);
         admission.members = Arc::new(members);
         let certificate = issue(&(row.certificate)(claims(row.n)), row.ca);
-        let code = |judged: Result<(), NotAMember>| judged.err().map(|reason| reason.code());
-        let judged = code(admission.judge(peer(row.n), &certificate).map(drop));
-        assert_eq!(judged, row.newcomer, "newcomer: {}", row.what);
-        let judged = code(admission.judge_again(peer(row.n), &certificate, &mut None));
-        assert_eq!(judged, row.standing, "standing: {}", row.what);
+        let expected = |code: Option<u8>, alone| match (code, alone) {
+            (Some(code), _) => Err(code),
+            (None, true) => Ok(Standing::Validator),
+            (None, false) => Ok(Standing::Member(1)),
+        };
+        let code = |reason: NotAMember| reason.code();
+        let judged = admission.judge(peer(row.n), &certificate).map_err(code);
+        assert_eq!(judged, expected(row.newcomer, row.alone.0), "newcomer: {}", row.what);
+        let judge_again =
+            |standing| admission.judge_again(peer(row.n), &certificate, standing, &mut None);
+        let judged = judge_again(Standing::Member(1)).map_err(code);
+        assert_eq!(judged, expected(row.standing, row.alone.1), "standing: {}", row.what);
+        // Who was never of an organisation does not become so by a certificate that expired.
+        let judged = judge_again(Standing::Validator).map_err(code);
+        assert_eq!(judged, expected(row.newcomer, row.alone.0), "validator: {}", row.what);
     }
 }
 
@@ -191,21 +236,25 @@ fn the_chain_decides_who_is_let_in_and_who_stays() {
 fn the_signature_of_a_standing_connection_is_verified_once_while_its_key_counts() {
     let (mut chain, mut issuer) = (members(), None);
     let sound = issue(&claims(2), 101);
-    let judged = admission(chain.clone()).judge_again(peer(2), &sound, &mut issuer);
-    assert_eq!((judged, issuer), (Ok(()), Some(key(101).public())));
+    let judged = admission(chain.clone()).judge_again(peer(2), &sound, MEMBER, &mut issuer);
+    assert_eq!((judged, issuer), (Ok(MEMBER), Some(key(101).public())));
     // Whoever verified this one again would find that another key signed it.
     let other = issue(&claims(2), 103);
-    assert_eq!(admission(chain.clone()).judge_again(peer(2), &other, &mut issuer), Ok(()));
+    assert_eq!(
+        admission(chain.clone()).judge_again(peer(2), &other, MEMBER, &mut issuer),
+        Ok(MEMBER)
+    );
     organisation(&mut chain).ca_keys[0].until = TIP + 1;
     for certificate in [&sound, &other] {
-        let judged = admission(chain.clone()).judge_again(peer(2), certificate, &mut issuer);
+        let judged =
+            admission(chain.clone()).judge_again(peer(2), certificate, MEMBER, &mut issuer);
         assert_eq!(judged, Err(NotAMember::Issuer(1)));
     }
     // A key that takes its place is found.
     let renewed = issue(&claims(2), 104);
     organisation(&mut chain).ca_keys.push(ca_key(104, 0, Height::MAX));
-    let judged = admission(chain).judge_again(peer(2), &renewed, &mut issuer);
-    assert_eq!((judged, issuer), (Ok(()), Some(key(104).public())));
+    let judged = admission(chain).judge_again(peer(2), &renewed, MEMBER, &mut issuer);
+    assert_eq!((judged, issuer), (Ok(MEMBER), Some(key(104).public())));
 }
 
 #[test]

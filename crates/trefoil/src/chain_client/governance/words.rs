@@ -161,6 +161,7 @@ fn known(
         A::SENDERS_MAX(_) => return Err("SENDERS_MAX"),
         A::SERIALS_MAX(_) => return Err("SERIALS_MAX"),
         A::standby(_) => return Err("standby"),
+        A::kindOf(_) => return Err("kindOf"),
     })
 }
 
