@@ -19,7 +19,7 @@ for crate in ../crates/*/Cargo.toml redb yamux x509-cert trefoil-fuzz; do
 done
 RUSTC_WRAPPER="$PWD/instrument.sh" cargo build --release --quiet "${checked[@]}"
 short=
-if [ "${1:-}" = --short ]; then short=1; shift; fi
+if [ "${1:-}" = --short ]; then short=-short; shift; fi
 targets=("$@")
 if [ ${#targets[@]} = 0 ]; then
   for source in fuzz_targets/*.rs; do targets+=("$(basename "$source" .rs)"); done
@@ -28,7 +28,7 @@ more=(-max_total_time="${SECONDS_EACH:-60}")
 # In CI the same inputs each time: what it finds is due to the change.
 [ -z "$short" ] || more=(-max_total_time=$(((60 + ${#targets[@]} - 1) / ${#targets[@]})) -seed=1)
 for target in "${targets[@]}"; do
-  found="$CARGO_TARGET_DIR/fuzz/corpus/$target"
+  found="$CARGO_TARGET_DIR/fuzz/corpus$short/$target"
   [ -z "$short" ] || rm -rf "$found"
   mkdir -p "$found" "artifacts/$target"
   echo "== $target"

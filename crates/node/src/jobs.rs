@@ -17,7 +17,7 @@ pub(crate) enum RecoveryPurpose {
     /// Named by the list of hashes that this peer sent, which answers for it.
     Proposal {
         block: B256,
-        list_from: PeerId,
+        list_from: Option<PeerId>,
     },
     BlockSync(FetchedBlocks),
 }

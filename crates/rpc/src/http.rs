@@ -3,7 +3,7 @@
 //! POST is JSON-RPC on any path; GET is health, metrics or a WebSocket.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     thread,
     time::Duration,
@@ -58,7 +58,9 @@ use crate::{
     http_connection::HttpConnection,
     limits,
     memory::{Claim, Claimed, MemoryAccount},
-    metrics, open_files, sync_progress,
+    metrics, open_files,
+    remote_addr::RemoteAddr,
+    sync_progress,
     watched_stream::WatchedStream,
     ws,
 };
@@ -73,20 +75,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Headers of content that pages may see.
 const SHOWN: [HeaderName; 3] = [ACCEPT_RANGES, CONTENT_RANGE, ETAG];
-
-/// From where a request came: an extension of each.
-#[derive(Clone, Copy, Debug)]
-pub struct RemoteAddr(pub SocketAddr);
-
-impl RemoteAddr {
-    // A node that listens on the machine's own address, or on IPv6 and IPv4, refused this machine.
-    /// Of a connection from one address to another: loopback, if it came from this machine.
-    pub(crate) fn of(from: SocketAddr, to: Option<SocketAddr>) -> Self {
-        let ip = from.ip().to_canonical();
-        let own = to.is_some_and(|to| to.ip().to_canonical() == ip);
-        Self(SocketAddr::new(if own { Ipv4Addr::LOCALHOST.into() } else { ip }, from.port()))
-    }
-}
 
 /// Serves on `address`, with `content` beside, until the node's thread ends; the address returned
 /// has the port, if 0 was asked for. What callers make it hold draws on `memory`.
@@ -161,7 +149,7 @@ pub async fn accept(router: Router, listener: TcpListener, connections: Arc<Http
             }
         };
         let from = RemoteAddr::of(from, stream.local_addr().ok());
-        let connection = connections.admit(from.0.ip());
+        let connection = connections.admit(from.from.ip());
         // Small answers must not wait for Nagle; a refusal costs latency only.
         let _ = stream.set_nodelay(true);
         let stream = WatchedStream::new(stream, connection, connections.clone());

@@ -45,6 +45,7 @@ mod open_files;
 mod params;
 mod pool_view;
 mod recent_tips;
+mod remote_addr;
 mod source_places;
 mod subscriptions;
 mod sync_progress;
@@ -63,8 +64,9 @@ pub use self::{
     connections::HttpConnectionTable,
     error::RpcError,
     eth::simulate::simulate_on,
-    http::{RemoteAddr, accept, guarded, serve},
+    http::{accept, guarded, serve},
     memory::{MEMORY_DEFAULT, MemoryAccount},
+    remote_addr::RemoteAddr,
 };
 use self::{
     context::Rpc,

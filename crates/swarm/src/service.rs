@@ -425,7 +425,6 @@ impl SwarmService {
         // The user may want it since.
         ids.retain(|id| !self.store.is_awaited(*id));
         for id in &ids {
-            tracing::info!(%id, "removed: more is kept than `content.quota_mib`");
             self.close_all(*id, &FetchError::Removed);
         }
         match ids.is_empty() {

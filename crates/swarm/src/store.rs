@@ -22,6 +22,7 @@ mod open_store;
 mod put;
 mod remote;
 mod resource_index;
+mod uses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,7 +47,7 @@ use trefoil_types::DiskFile;
 
 use self::{
     admission::Promises,
-    metadata::{METADATA_FILE, now_s, read_metadata, write_metadata},
+    metadata::{METADATA_FILE, read_metadata, write_metadata},
     open_directories::OpenDirectories,
     resource_index::ResourceIndex,
 };
@@ -64,15 +65,6 @@ use crate::shared_tree::SharedTree;
 // off: thousands of lines a second.
 /// One line about each in this time.
 pub const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
-
-// Each note is a write with syncs beside the journal's, and the gateway asks for a resource at
-// each MiB that it reads. The order in which resources are removed is exact to a minute; of uses
-// that are not yet on disk, a crash forgets those of the last minutes.
-/// A use is noted anew after this time, in seconds.
-const TOUCH_S: u64 = 60;
-
-/// Of so many resources [`ContentStore::write_uses`] writes the last use.
-const USES_WRITTEN: usize = 8;
 
 const HASHES_MAP: &str = "hashes.map";
 
@@ -258,7 +250,12 @@ impl ContentStore {
         let differs = changed != metadata;
         if differs {
             write_metadata(&self.place(id), &changed)?;
-            self.lock().set(id, changed);
+            let mut state = self.lock();
+            // It may have been used meanwhile.
+            if let Some(now) = state.metadata.get(&id).filter(|now| now.used_s != metadata.used_s) {
+                changed.used_s = now.used_s;
+            }
+            state.set(id, changed);
         }
         Ok(Some(differs))
     }
@@ -267,35 +264,6 @@ impl ContentStore {
     pub fn pin(&self, id: ContentId, pinned: bool) -> Result<(), StoreError> {
         let changed = self.change(id, |metadata| metadata.pinned = pinned)?;
         changed.map(drop).ok_or(StoreError::NotHere(id))
-    }
-
-    /// Notes that it was asked for just now (see `TOUCH_S`), and later so on disk. Returns whether
-    /// there was something to note.
-    pub fn touch(&self, id: ContentId) -> bool {
-        let now = now_s();
-        let mut state = self.lock();
-        let Some(metadata) = state.metadata.get_mut(&id) else { return false };
-        let due = metadata.used_s.saturating_add(TOUCH_S) <= now;
-        if due {
-            metadata.used_s = now;
-            state.used.insert(id);
-        }
-        due
-    }
-
-    /// Writes the last uses of some resources, unless something is being written.
-    pub fn write_uses(&self) {
-        let Ok(_writes) = self.writes.try_lock() else { return };
-        for _ in 0..USES_WRITTEN {
-            let mut state = self.lock();
-            let Some(id) = state.used.pop_first() else { break };
-            let Some(metadata) = state.metadata.get(&id).cloned() else { continue };
-            drop(state);
-            // On a full disk a use cannot be noted, and the content is here all the same.
-            if let Err(error) = write_metadata(&self.place(id), &metadata) {
-                tracing::debug!(%id, %error, "its last use is not noted");
-            }
-        }
     }
 
     /// Opens the store of a resource, if it is here. The files of a directory are here once its
@@ -397,6 +365,8 @@ impl ContentStore {
         let place = self.place(id);
         let metadata =
             Metadata { allow: link.allow.clone(), ..Metadata::new(id, link.name.clone(), size) };
+        // What was removed goes first: else its directory would be this one's.
+        let _writes = self.write();
         let begin = || {
             fs::create_dir_all(&place).map_err(failed("make", &place))?;
             let opened = self.open_bytes(id, &metadata)?;
@@ -447,7 +417,13 @@ impl ContentStore {
 
     /// Removes it if it is still what goes to make room: nobody pinned it since.
     pub(crate) fn remove_excess(&self, id: ContentId) -> Result<(), StoreError> {
-        self.remove_if(id, |metadata| self.counts(id, metadata) && !self.is_awaited(id))
+        self.remove_if(id, |metadata| {
+            let goes = self.counts(id, metadata) && !self.is_awaited(id);
+            if goes {
+                tracing::info!(%id, "it is removed: more is kept than `content.quota_mib`");
+            }
+            goes
+        })
     }
 
     fn remove_if(

@@ -415,7 +415,7 @@ async fn the_gateway_seeks_what_has_a_list_as_if_it_were_not_here() {
     let ask = async |link: &Link| {
         let request = Request::get(format!("/content/{}", link.id));
         let request = request.header("sec-fetch-site", "none").body(Body::empty()).unwrap();
-        let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
+        let from = RemoteAddr::of("127.0.0.1:1".parse().unwrap(), None);
         gateway.clone().router().layer(Extension(from)).oneshot(request).await.unwrap().status()
     };
     let others = async {

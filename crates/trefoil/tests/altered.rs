@@ -160,7 +160,7 @@ async fn http(
     path: Option<&str>,
     range: Option<(u64, u64)>,
 ) -> Result<Vec<u8>, String> {
-    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr::of("127.0.0.1:1".parse().unwrap(), None);
     let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
     let path = path.map_or(String::new(), |path| format!("/{path}"));
     let mut request = Request::get(format!("/content/{id}{path}"));

@@ -151,7 +151,7 @@ async fn get(node: &Node, link: &str, to: &Path) -> Result<(), String> {
 
 /// Whoever types the address does this, or a program that says so.
 async fn look(node: &Node, id: ContentId) -> (StatusCode, String) {
-    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr::of("127.0.0.1:1".parse().unwrap(), None);
     let gateway = Gateway::new(node.content.clone(), GatewayAccess::Loopback);
     let request = Request::get(format!("/content/{id}")).header("sec-fetch-site", "none");
     let request = request.body(Body::empty()).unwrap();

@@ -238,7 +238,7 @@ async fn the_gateway_streams_what_is_here_while_the_rest_is_not() {
     timeout(LIMIT, part.content.get(&id.into(), selection)).await.unwrap().unwrap();
     origin.net.shutdown();
     let reader = node(3, dir.path(), &[part.at]).await;
-    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr::of("127.0.0.1:1".parse().unwrap(), None);
     let gateway = Gateway::new(reader.content.clone(), GatewayAccess::Loopback);
     let request = Request::get(format!("/content/{id}")).header("sec-fetch-site", "none");
     let request = request.body(Body::empty()).unwrap();
@@ -261,7 +261,8 @@ async fn one_source_leaves_downloads_to_the_others() {
     let id = put(&node, &file(&dir, "big", &sample(1_000_000))).await;
     let gateway = Gateway::new(node.content.clone(), GatewayAccess::All);
     let ask = async |from: &str| {
-        let router = gateway.clone().router().layer(Extension(RemoteAddr(from.parse().unwrap())));
+        let router =
+            gateway.clone().router().layer(Extension(RemoteAddr::of(from.parse().unwrap(), None)));
         let request = Request::get(format!("/content/{id}")).body(Body::empty()).unwrap();
         timeout(LIMIT, router.oneshot(request)).await.unwrap().unwrap()
     };
@@ -436,7 +437,7 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     let origin = node(1, dir.path(), &[]).await;
     let id = put(&origin, &dir.path().join("t")).await;
     let other = node(2, dir.path(), &[origin.at]).await;
-    let from = RemoteAddr("127.0.0.1:1".parse().unwrap());
+    let from = RemoteAddr::of("127.0.0.1:1".parse().unwrap(), None);
     let gateway = Gateway::new(other.content.clone(), GatewayAccess::Loopback);
     let router = gateway.clone().router().layer(Extension(from));
     let ask = |method: &str, path: &str, range: Option<&str>| {
@@ -477,7 +478,7 @@ async fn the_gateway_serves_ranges_heads_and_lists() {
     ] {
         assert_eq!(ask("GET", &path, None).await.status(), status, "{path}");
     }
-    let stranger = RemoteAddr("10.0.0.1:1".parse().unwrap());
+    let stranger = RemoteAddr::of("10.0.0.1:1".parse().unwrap(), None);
     let router = gateway.router().layer(Extension(stranger));
     let request = Request::get(format!("/content/{id}/")).body(Body::empty()).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::FORBIDDEN);

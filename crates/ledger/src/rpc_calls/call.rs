@@ -119,14 +119,14 @@ impl<'a, S: StateReader> Simulation<'a, S> {
         let (mut low, mut high) = (gas.tx_gas_used().saturating_sub(1), most);
         let spent = gas.tx_gas_used() + gas.inner_refunded() + CALL_STIPEND;
         let guess = spent + spent / 63 + 1;
+        // Attack: code that needs nearly all that it may have, and burns it in each of 24 runs.
+        let mut left = self.gas_cap.saturating_sub(guess);
         if guess < high {
             match self.succeeds(&tx, guess)? {
                 Some(()) => high = guess,
                 None => low = guess,
             }
         }
-        // Attack: code that needs nearly all that it may have, and burns it in each of 24 runs.
-        let mut left = self.gas_cap;
         while low + 1 < high {
             // Most need little more than the least, so the search looks near it first (as
             // geth's).

@@ -8,6 +8,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use trefoil_types::{B256, PeerId};
 
+/// The peers that missing transactions can be asked of.
+pub(crate) struct Givers {
+    pub me: PeerId,
+    /// The members that are connected and favoured, in an order that no peer can choose.
+    pub favoured: Vec<PeerId>,
+    /// The other members, likewise.
+    pub others: Vec<PeerId>,
+    /// Those that fetch the same, this node among them if it validates, in order: the
+    /// validators, where the chain says which nodes validate; else all members.
+    pub sharers: Vec<PeerId>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     by_peer: BTreeMap<PeerId, Share>,

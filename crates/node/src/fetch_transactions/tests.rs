@@ -153,7 +153,7 @@ fn who_gives_little_by_little_does_not_keep_its_list_followed() {
             let me = peer(7);
             let givers = Givers { me, favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
             if at == 0 {
-                missing.share_out(&givers, |_| false);
+                missing.share_out(Time(30), &givers, |_| false);
                 assert_eq!(missing.ask(now, |_| false, &mut effects), [peer(1)]);
             }
         }
@@ -181,7 +181,7 @@ fn what_is_missing_is_looked_at_once_while_it_comes_one_by_one() {
         false
     };
     let givers = Givers { me: peer(7), favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
-    missing.share_out(&givers, is_recovering);
+    missing.share_out(Time(30), &givers, is_recovering);
     missing.ask(Time(30), is_recovering, &mut effects);
     let (mut asked, mut came) = (VecDeque::new(), 0);
     loop {
@@ -215,7 +215,7 @@ fn a_share_is_asked_for_without_what_came_meanwhile() {
     let bytes = 6 * OPEN_BYTES_MAX / 2;
     let mut missing = following(peer(1), ProposedBlock { bytes, ..list(hashes.clone()) });
     let givers = Givers { me: peer(7), favoured: peers(&[1]), others: vec![], sharers: vec![] };
-    missing.share_out(&givers, |tx| *tx == hashes[0]);
+    missing.share_out(Time(30), &givers, |tx| *tx == hashes[0]);
     missing.on_transactions(&txs[1..3], &mut requests);
     missing.ask(Time(30), |tx| *tx == hashes[3], &mut effects);
     let asked: Vec<B256> = effects
@@ -229,9 +229,10 @@ fn a_share_is_asked_for_without_what_came_meanwhile() {
     assert_eq!(BTreeSet::from_iter(asked), BTreeSet::from_iter(hashes[4..].iter().copied()));
     // What did not come after all is shared out when none comes.
     assert!(missing.give_up_late(Time(400)));
-    missing.share_out(&givers, |_| false);
+    // Not even gossip's queue is waited for then.
+    missing.share_out(Time(400), &givers, |_| true);
     effects.sends.clear();
-    missing.ask(Time(400), |_| false, &mut effects);
+    missing.ask(Time(400), |_| true, &mut effects);
     assert_eq!(missing.shares.open_at().count(), 1);
     assert_eq!(effects.sends.len(), 1);
 }
@@ -268,14 +269,14 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
     let mut missing = following(peer(1), list(txs.iter().map(|tx| *tx.tx_hash()).collect()));
     keep(&mut missing, peer(2), false, false_list(2));
     let givers = Givers { me: peer(7), favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
-    missing.share_out(&givers, |_| false);
+    missing.share_out(Time(30), &givers, |_| false);
     assert_eq!(missing.ask(Time(30), |_| false, &mut effects), [peer(1)]);
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(2));
     let stray = Bytes::from_static(b"nobody asked for it");
     assert_eq!(give(&mut missing, Time(1_010), vec![raw(0), stray], &mut requests), 1);
     assert_eq!((missing.list_bytes, missing.list_gas), (0, 0), "of no account to this list");
-    assert_eq!(missing.take_due(|_, _| false), Some(vec![raw(0)]));
+    assert_eq!(missing.take_due(|_, _| false).map(|due| due.late), Some(vec![raw(0)]));
     assert!(!missing.on_transactions(&txs[..1], &mut requests));
     let mut missing = next_turn(missing);
     assert_eq!(missing.sender(), peer(1));
@@ -286,7 +287,7 @@ fn what_was_asked_for_one_list_and_comes_in_the_turn_of_another_is_kept() {
 fn asked_in_turn(missing: &mut MissingTransactions, givers: &Givers, turns: u64) -> Vec<PeerId> {
     let mut effects = Effects::default();
     let ask = |turn: u64| {
-        missing.share_out(givers, |_| false);
+        missing.share_out(Time(30), givers, |_| false);
         let asked = missing.ask(Time(turn * WAIT.0), |_| false, &mut effects);
         missing.give_up_late(Time((turn + 1) * WAIT.0));
         asked
@@ -406,9 +407,9 @@ fn of_a_long_list_few_senders_are_recovered_before_its_bytes_prove_it() {
     keep(&mut missing, peer(2), false, list([hashes(&txs[1..]), hashes(&txs[..1])].concat()));
     keep(&mut missing, peer(3), false, list(hashes(&txs[2..])));
     come(&mut missing, few);
-    assert_eq!(missing.take_due(unasked).map(|due| due.len()), Some(few.len()));
+    assert_eq!(missing.take_due(unasked).map(|due| due.named.len()), Some(few.len()));
     come(&mut missing, many);
-    assert_eq!(missing.take_due(unasked), Some(vec![]));
+    assert_eq!(missing.take_due(unasked), Some(Due::default()));
     // The workers are done.
     assert!(!missing.is_all_here());
     missing.on_transactions(few, &mut PendingRequests::default());
@@ -422,13 +423,41 @@ fn of_a_long_list_few_senders_are_recovered_before_its_bytes_prove_it() {
     assert_eq!((missing.sender(), missing.is_all_here()), (peer(2), true));
     let givers = Givers { me: peer(7), favoured: peers(&[1, 2]), others: vec![], sharers: vec![] };
     let mut effects = Effects::default();
-    missing.share_out(&givers, |_| false);
+    missing.share_out(Time(30), &givers, |_| false);
     assert_eq!(missing.ask(Time(30), |_| false, &mut effects), []);
     assert_eq!(missing.take_due(|_, raw| raw == body(&txs)), None);
     let mut missing = next_turn(missing);
     let due = missing.take_due(|_, raw| raw == body(&txs[2..])).unwrap();
-    assert_eq!(due.iter().collect::<BTreeSet<_>>(), body(many).iter().collect());
+    assert_eq!(due.named.iter().collect::<BTreeSet<_>>(), body(many).iter().collect());
     assert!(missing.on_transactions(many, &mut PendingRequests::default()));
+}
+
+/// Attack: the transactions of a false list wait when few prove the true one; or some of them come
+/// late, and are none.
+#[test]
+fn what_came_for_other_lists_is_neither_recovered_nor_held_against_a_true_one() {
+    let mut requests = PendingRequests::default();
+    let txs: Vec<Transaction> = (0..1_100).map(tx).collect();
+    let raw = |tx: &Transaction| Bytes::from(tx.encoded_2718());
+    let hashes = |txs: &[Transaction]| txs.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>();
+    let (own, others) = txs.split_at(10);
+    let mut missing = following(peer(1), list([hashes(others), vec![B256::ZERO]].concat()));
+    keep(&mut missing, peer(2), false, list(hashes(own)));
+    give(&mut missing, Time(30), others.iter().map(raw).collect(), &mut requests);
+    let mut missing = next_turn(missing);
+    give(&mut missing, Time(60), own.iter().map(raw).collect(), &mut requests);
+    let due = missing.take_due(|_, _| true).unwrap();
+    assert_eq!((due.named.len(), due.late.len()), (10, 0));
+
+    let mut missing = following(peer(1), list(hashes(others)));
+    keep(&mut missing, peer(2), false, list(hashes(own)));
+    let givers = Givers { me: peer(7), favoured: peers(&[1]), others: vec![], sharers: vec![] };
+    missing.share_out(Time(30), &givers, |_| false);
+    missing.ask(Time(30), |_| false, &mut Effects::default());
+    let mut missing = next_turn(missing);
+    give(&mut missing, Time(60), vec![raw(&own[0]), raw(&others[0])], &mut requests);
+    let due = missing.take_due(|_, _| false).unwrap();
+    assert_eq!((due.named, due.late), (vec![raw(&own[0])], vec![raw(&others[0])]));
 }
 
 /// Attack: 8 MiB of authorisations (EIP-7702) took 80 MiB when they were decoded.

@@ -15,6 +15,15 @@ use trefoil_types::B256;
 /// Senders that are recovered for a block, whatever lists are followed, before a list is proven.
 const RECOVERED_MAX: usize = 1_024;
 
+/// What is to be recovered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// What the list names.
+    pub named: Vec<Bytes>,
+    /// What was asked for lists before it, for which its teller does not answer.
+    pub late: Vec<Bytes>,
+}
+
 #[derive(Debug, Default)]
 pub struct Unproven {
     /// Of each transaction the bytes, until workers have them or it comes otherwise.
@@ -50,25 +59,36 @@ impl Unproven {
         self.named > 0 && self.named == missing
     }
 
-    /// Takes what is to be recovered. `None`: the list `is_true` not.
+    // Attack: 30,000 transactions of a false list wait when ten prove the true one.
+    /// Takes what is to be recovered; of other lists nothing, once this one is proven. `None`: the
+    /// list `is_true` not.
     pub fn take_due(
         &mut self,
         missing: usize,
+        is_named: impl Fn(&B256) -> bool,
         is_true: impl FnOnce(&Self) -> bool,
-    ) -> Option<Vec<Bytes>> {
+    ) -> Option<Due> {
         let is_short = self.recovered + self.held.len() <= RECOVERED_MAX;
         if !self.is_proven && !is_short {
             if !self.has_all(missing) {
-                return Some(vec![]);
+                return Some(Due::default());
             }
             self.is_proven = is_true(self);
             if !self.is_proven {
                 return None;
             }
         }
-        self.recovered += self.held.len();
         self.named = 0;
-        Some(std::mem::take(&mut self.held).into_values().collect())
+        let mut due = Due::default();
+        for (hash, raw) in std::mem::take(&mut self.held) {
+            if is_named(&hash) {
+                due.named.push(raw);
+            } else if !self.is_proven {
+                due.late.push(raw);
+            }
+        }
+        self.recovered += due.named.len() + due.late.len();
+        Some(due)
     }
 
     /// What is left for another list, which names these.

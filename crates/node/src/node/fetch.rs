@@ -6,7 +6,7 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::Bytes;
 use trefoil_ledger::raw_transactions_root;
 use trefoil_types::{
-    B256, Header, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
+    B256, Header, Message, Offence, PeerId, Time, Transaction, TxError, keccak256, limits,
     message::{Bodies, GetBodies, Lane},
     message_rule as rules, unpacked_bytes,
 };
@@ -15,17 +15,23 @@ use crate::{
     Effects,
     block_index::BlockIndex,
     candidates::CandidateBody,
-    fetch_transactions::{Givers, MissingTransactions, send_pieces},
+    fetch_transactions::{Givers, MissingTransactions},
     jobs::RecoveryPurpose,
     node::{HeightState, Node, proposals::is_body},
     peer_bytes::request_cost,
+    pieces::pieces,
 };
 
+// 64 KiB are 50 ms of a 10 Mbit/s uplink.
+/// An answer is cut into messages of so many bytes, or one transaction, so that a peer that
+/// passes it on can begin.
+const PIECE_BYTES: usize = 64 * 1024;
+
 impl Node {
-    fn share_out_transactions(&mut self, block: B256) {
+    fn share_out_transactions(&mut self, now: Time, block: B256) {
         let givers = self.givers(&block);
         if let Some(missing) = self.height.candidates.missing_mut(&block) {
-            missing.share_out(&givers, |hash| self.tx_gossip.is_recovering(hash));
+            missing.share_out(now, &givers, |hash| self.tx_gossip.is_recovering(hash));
         }
     }
 
@@ -67,7 +73,7 @@ impl Node {
         let late = late.map(|(block, missing)| (*block, missing.give_up_late(now)));
         for (block, worth_asking) in late.collect::<Vec<_>>() {
             if worth_asking {
-                self.share_out_transactions(block);
+                self.share_out_transactions(now, block);
                 self.ask_transactions(now, block, effects);
             } else {
                 self.set_list_aside(now, block, effects);
@@ -183,7 +189,7 @@ impl Node {
             effects.blame_relay(list_from, Offence::InvalidBlock);
             return self.abandon_list(now, block, effects);
         }
-        // Nothing is noted as come, so it is asked for again when another candidate is gone.
+        // If there is no room it is asked for again, when another candidate is gone.
         let unpacked: usize = came.values().map(|raw| unpacked_bytes(raw)).sum();
         let has_room = candidates.make_room(round, &block, unpacked, rules::BODIES.held.all);
         if let Some(candidate) = candidates.get_mut(&block).filter(|_| has_room)
@@ -207,9 +213,13 @@ impl Node {
             is_body(header, raw, |raw| raw.len(), raw_transactions_root)
         };
         match missing.take_due(is_body) {
-            Some(txs) if txs.is_empty() => {}
-            Some(txs) => {
-                self.jobs.recover(txs, RecoveryPurpose::Proposal { block, list_from }, effects);
+            Some(due) => {
+                for (txs, list_from) in [(due.named, Some(list_from)), (due.late, None)] {
+                    if !txs.is_empty() {
+                        let purpose = RecoveryPurpose::Proposal { block, list_from };
+                        self.jobs.recover(txs, purpose, effects);
+                    }
+                }
             }
             None => {
                 effects.blame_relay(list_from, Offence::InvalidBlock);
@@ -222,7 +232,7 @@ impl Node {
         &mut self,
         now: Time,
         block: B256,
-        list_from: PeerId,
+        list_from: Option<PeerId>,
         txs: Vec<Result<Transaction, TxError>>,
         effects: &mut Effects,
     ) {
@@ -232,11 +242,11 @@ impl Node {
             return;
         }
         // The list names what is no transaction: no valid block holds it. Attack: two answers
-        // of that kind; when the second is recovered, the list of an honest peer is followed,
-        // and it is not to be blamed for the other.
-        let missing = self.height.candidates.missing_mut(&block);
-        if missing.is_some_and(|missing| missing.sender() == list_from) {
-            effects.blame_relay(list_from, Offence::InvalidBlock);
+        // of that kind; when the second comes or is recovered, the list of an honest peer is
+        // followed, and it is not to be blamed for the other.
+        let followed = self.height.candidates.missing_mut(&block).map(|missing| missing.sender());
+        if let Some(teller) = list_from.filter(|teller| followed == Some(*teller)) {
+            effects.blame_relay(teller, Offence::InvalidBlock);
             self.abandon_list(now, block, effects);
         }
     }
@@ -264,5 +274,12 @@ impl Node {
         for block in whole {
             self.judge(now, block, effects);
         }
+    }
+}
+
+/// Sends transactions of a block, a piece at a time.
+fn send_pieces(peer: PeerId, block: B256, txs: Vec<Bytes>, effects: &mut Effects) {
+    for txs in pieces(txs, PIECE_BYTES) {
+        effects.send(peer, Message::Bodies(Bodies { block, txs }));
     }
 }

@@ -177,8 +177,8 @@ async fn below(asked: GatewayRequest, Path((id, path)): Path<(String, String)>) 
 }
 
 async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Response {
-    let (State(gateway), Extension(RemoteAddr(from)), own, method, headers, uri) = asked;
-    if gateway.open == GatewayAccess::Loopback && !from.ip().is_loopback() {
+    let (State(gateway), Extension(remote), own, method, headers, uri) = asked;
+    if gateway.open == GatewayAccess::Loopback && !remote.is_loopback() {
         let text = "the gateway is for this machine; set `content.gateway = \"all\"` to open it";
         return refuse(StatusCode::FORBIDDEN, text);
     }
@@ -186,7 +186,7 @@ async fn serve(asked: GatewayRequest, id: String, path: Option<String>) -> Respo
         Ok(id) => id,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("{error}")),
     };
-    let source = http_connection::source(from.ip());
+    let source = http_connection::source(remote.from.ip());
     let Some(place) = gateway.gets.take(Some(source)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY);
     };

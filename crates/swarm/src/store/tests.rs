@@ -1,6 +1,6 @@
 //! The store on a disk that has no room beyond its reserve.
 
-use super::*;
+use super::{uses::USES_WRITTEN, *};
 
 fn file(root: [u8; 32]) -> ContentId {
     ContentId { kind: ResourceKind::File, root }

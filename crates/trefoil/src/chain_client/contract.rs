@@ -66,9 +66,13 @@ pub enum ContractError {
     )]
     NotIncluded { hash: B256 },
     #[error(
-        "transaction {hash} failed in block {height}: the chain had changed meanwhile; give the command again, it says what stands in the way"
+        "transaction {hash} failed in block {height}, and its gas is paid: the chain had changed meanwhile{}",
+        .why.as_deref().map_or_else(
+            || "; give the command again, it says what stands in the way".into(),
+            |why| format!(" ({why})"),
+        )
     )]
-    Failed { hash: B256, height: u64 },
+    Failed { hash: B256, height: u64, why: Option<String> },
 }
 
 /// The receipt of a call.
@@ -218,9 +222,11 @@ impl Contract {
             // A transaction that reverts is in a block too, and has spent its gas.
             1u64 => Ok(receipt),
             _ => {
-                // The chain changed since the estimate: by now the same call is refused in words.
-                self.call("eth_call", json!([call, receipt.block_number])).await?;
-                Err(ContractError::Failed { hash: signed.hash, height: receipt.block_number.to() })
+                // By now the same call is refused in words.
+                let again = self.call("eth_call", json!([call, receipt.block_number])).await;
+                let (hash, height) = (signed.hash, receipt.block_number.to());
+                let why = again.err().map(|error| error.to_string());
+                Err(ContractError::Failed { hash, height, why })
             }
         }
     }
