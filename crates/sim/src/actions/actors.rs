@@ -39,6 +39,9 @@ const OFFICERS: usize = 4;
 /// Those that have no office.
 const OTHERS: usize = 4;
 
+/// Beyond the reserves, those whom a decision makes validators though nobody runs the key.
+const ABSENT: usize = 2;
+
 /// The gas limit of a call.
 const GAS: u64 = 6_000_000;
 
@@ -63,7 +66,6 @@ struct Deed {
 pub struct Actors {
     values: Values,
     validators: usize,
-    machines: usize,
     has_members: bool,
     wallets: Vec<SimWallet>,
     /// Each contract with its functions.
@@ -119,7 +121,6 @@ impl Actors {
         let mut actors = Self {
             values,
             validators: plan.validators,
-            machines: plan.machines(),
             has_members,
             wallets,
             contracts,
@@ -146,7 +147,8 @@ impl Actors {
             }
         }
         let network = self.values.network;
-        let added = (self.validators..self.machines).map(Motion::AddValidator);
+        let first = self.validators;
+        let added = (first..first + super::RESERVES + ABSENT).map(Motion::AddValidator);
         let rotated = (0..self.validators).map(Motion::RotateKey);
         for input in added.chain(rotated).flat_map(|motion| proofs(motion, &network)) {
             let by = self.values.dice.below(self.wallets.len());
@@ -246,12 +248,16 @@ impl Actors {
         vec![governs(by, input)]
     }
 
-    /// Something about the machines that has a good chance to be accepted.
+    /// Something about validators that has a good chance to be accepted.
     fn motion(&mut self) -> Motion {
         let founder = self.values.dice.below(self.validators);
         let reserve = self.validators + self.values.dice.below(super::RESERVES);
         match self.values.dice.below(9) {
-            0..=2 => Motion::AddValidator(reserve),
+            0 => Motion::AddValidator(reserve),
+            1..=2 => {
+                let absent = super::RESERVES + self.values.dice.below(ABSENT);
+                Motion::AddValidator(self.validators + absent)
+            }
             3..=4 => Motion::RotateKey(founder),
             5..=6 => Motion::NameStandby { seat: founder, standby: reserve },
             7 => Motion::RemoveValidator(founder),
