@@ -364,12 +364,14 @@ fn requests_of_a_peer_are_bounded_over_all_resources() {
 }
 
 // Attack: four identities held all slots of a resource, and read 2 KiB a second, cancelled what
-// they were sent and asked anew, or took as long for each piece as they may.
+// they were sent and asked anew, or took as long for each piece as they may; also when they
+// had the turns of half a minute to make up for.
 #[test]
 fn slow_readers_keep_nobody_from_being_served() {
-    let quick = Reader { since: 0, takes: 10, cancels: false };
+    let quick = Reader { since: 0, takes: [10; 2], cancels: false };
     let calm = turns(61_000, &[quick])[0];
-    for (takes, cancels) in [(32_000, false), (400, true), (500, false)] {
+    let slow = [([32_000; 2], false), ([400; 2], true), ([500; 2], false), ([32_000, 490], false)];
+    for (takes, cancels) in slow {
         let slow = Reader { since: 0, takes, cancels };
         let beside = turns(61_000, &[quick, slow, slow, slow, slow])[0];
         assert!(beside * 10 >= calm * 8, "{beside} turns beside {slow:?}, {calm} without");
@@ -379,7 +381,7 @@ fn slow_readers_keep_nobody_from_being_served() {
 // Attack: ever new identities, that had no turn yet.
 #[test]
 fn whoever_comes_later_has_no_more_turns_than_the_others() {
-    let [long, new] = [0, 30_000].map(|since| Reader { since, takes: 100, cancels: false });
+    let [long, new] = [0, 30_000].map(|since| Reader { since, takes: [100; 2], cancels: false });
     let before = turns(31_000, &[long; 4]);
     let after = turns(35_000, &[long, long, long, long, new, new, new, new]);
     let had = (0..8).map(|at| after[at] - before.get(at).unwrap_or(&0));
@@ -391,8 +393,8 @@ fn whoever_comes_later_has_no_more_turns_than_the_others() {
 struct Reader {
     /// After the beginning.
     since: u64,
-    /// How long it takes for each, or until it cancels it.
-    takes: u64,
+    /// How long it takes for its first, and for each other, or until it cancels it.
+    takes: [u64; 2],
     cancels: bool,
 }
 
@@ -426,7 +428,7 @@ fn turns(until: u64, readers: &[Reader]) -> Vec<usize> {
         for effect in effects {
             let Effect::Serve { peer: to, ticket, .. } = effect else { continue };
             let at = (0..readers.len()).find(|at| peer(*at as u8 + 1) == to).expect("one of them");
-            sent.push((bench.now + readers[at].takes, at, ticket));
+            sent.push((bench.now + readers[at].takes[turns[at].min(1)], at, ticket));
         }
         bench.now += 10;
     }

@@ -27,6 +27,7 @@ use std::{
 use alloy_primitives::bytes::Bytes;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::mpsc;
+use trefoil_crypto::NodeCertificate;
 use trefoil_types::{PeerId, Standing, message::Lane};
 
 use self::credit::CreditedPeer;
@@ -86,6 +87,8 @@ pub(crate) struct ConnectionTable {
     credited: Vec<CreditedPeer>,
     /// Of a network of members.
     membership: Option<Membership>,
+    /// This node's certificate before, until the present one counts.
+    replaced: Option<NodeCertificate>,
     /// This node has no chain yet.
     pub newcomer: bool,
     /// Peers that are or were on trial.
@@ -114,6 +117,7 @@ impl ConnectionTable {
             rates: BTreeMap::new(),
             credited: Vec::new(),
             membership,
+            replaced: None,
             newcomer: false,
             doubts: Doubts::default(),
         };

@@ -12,8 +12,8 @@ use std::{
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
 use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
 use support::{
-    HEIGHT, MEMBER, NODE, Node, Role, admission, after_revoking, ca, certificate, claims, config,
-    key, member, members, membership, network,
+    HEIGHT, MEMBER, NODE, NOW, Node, Role, admission, after_revoking, ca, certificate, claims,
+    config, key, member, members, membership, network,
     peer::{self, Session, Told},
     peer_id, weak,
 };
@@ -28,7 +28,7 @@ use trefoil_p2p::{
     proof::Proof,
 };
 use trefoil_types::{
-    Admission, MemberNode, Message, PeerId, Standing, Vote, VoteKind,
+    Admission, CaKey, MemberNode, Message, PeerId, Standing, Vote, VoteKind,
     message::{Blocks, Bodies, GetBlocks, GetBodies, Tip},
     spec::Kind,
 };
@@ -244,6 +244,49 @@ async fn a_validator_speaks_for_its_organisation_only_while_a_ca_key_of_it_count
         // The same again says nothing new.
         node.handle.set_admission(admission(members));
         assert_eq!(node.handle.peers().len(), 1);
+    }
+}
+
+/// Its peers judge again by the certificate that they were shown.
+#[tokio::test]
+async fn a_validator_shows_a_new_certificate_at_once_if_the_old_one_counted_no_more() {
+    let mut known = members();
+    let as_validator = MemberNode {
+        role: Role::Validator,
+        validator: Some(key(MEMBER).public()),
+        ..member(1, false)
+    };
+    known.nodes.insert(peer_id(MEMBER), as_validator);
+    let mut with_new_key = known.clone();
+    let ca_keys = &mut with_new_key.organisations.get_mut(&1).unwrap().ca_keys;
+    ca_keys.push(CaKey { key: ca(9).public(), ..ca_keys[0] });
+    let issue = |n, not_after, by| {
+        let claims = Claims { serial: support::serial(n), not_after, ..claims(MEMBER) };
+        NodeCertificate::issue(&claims, &ca(by)).unwrap()
+    };
+    let of_members = |certificate| {
+        let admission = admission(known.clone());
+        NetworkAccess::Consortium(Membership { certificate, admission })
+    };
+    // By a CA key that the chain knows, or learns later.
+    for by in [1, 9] {
+        let access = of_members(certificate(NODE));
+        let mut node = Node::start(Config { access, ..config(NODE, &[]) }).await;
+        let (access, peers) = (of_members(issue(77, NOW, 1)), [(NODE, node.address())]);
+        let mut validator = Node::start(Config { access, ..config(MEMBER, &peers) }).await;
+        assert_eq!(connected(&mut node).await, (peer_id(MEMBER), Standing::Validator));
+        connected(&mut validator).await;
+        validator.handle.set_certificate(issue(78, NOW + 1, by));
+        assert_eq!(validator.handle.peers().len(), usize::from(by == 9));
+        for node in [&node, &validator] {
+            node.handle.set_admission(admission(with_new_key.clone()));
+        }
+        assert!(ended(&mut validator).await.contains("counts again"));
+        ended(&mut node).await;
+        assert_eq!(connected(&mut node).await, (peer_id(MEMBER), Standing::Member(1)));
+        connected(&mut validator).await;
+        validator.handle.set_certificate(issue(79, NOW + 2, 1));
+        assert_eq!(validator.handle.peers().len(), 1, "the old one counts");
     }
 }
 

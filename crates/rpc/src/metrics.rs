@@ -53,7 +53,7 @@ fn node(rpc: &Rpc, page: &mut Page) {
     }
     page.gauge("trefoil_signers", "Signatures in the tip's certificate.", status.signers);
     const TURNS: &str = "trefoil_validator_failed_turns";
-    let help = "Turns to propose in a row that came to nothing, of who votes; left out: none.";
+    let help = "Turns to propose in a row that this node waited for in vain; left out: none.";
     page.family(TURNS, "gauge", help);
     for (validator, row) in &status.failed_turns {
         page.sample(TURNS, &format!("{{validator=\"{validator}\"}}"), row);

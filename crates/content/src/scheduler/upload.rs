@@ -103,6 +103,11 @@ impl Transfer {
             let took = now.since(peer.turn_at).min(peer.quick_for).max(Millis(1));
             peer.slot_time = Millis(peer.slot_time.0 + took.0);
             let quick = now <= peer.turn_at + peer.quick_for;
+            // Attack: slow readers whose next request waits already. They were charged for half a
+            // second of each half minute, and had the slots for minutes once they were quick.
+            if !quick {
+                peer.slot_time = peer.slot_time.max(self.slot_time);
+            }
             match peer.owes_turns {
                 0 => self.turn_end = now,
                 owes if quick => peer.owes_turns = owes - 1,

@@ -102,7 +102,8 @@ impl LaneReader {
         let mut room = self.budget.begin(self.lane, head.length).await;
         let bytes = frame::read_rest(stream, head, silence, Some(&mut room)).await?;
         let blocks = bytes.first() == Some(&BLOCKS.kind);
-        let charge = room.unpack(blocks, Message::unpacked_bytes(&bytes), &self.budget).await;
+        let more = Message::unpacked_bytes(&bytes);
+        let charge = room.unpack(self.lane, blocks, more, &self.budget).await;
         self.send_queue.bytes_in.fetch_add(bytes.len() as u64 + 4, Ordering::Relaxed);
         match LaneFrame::decode(&bytes)? {
             // The peer cannot know that it is not judged here: an honest one speaks as to any

@@ -24,6 +24,9 @@ const PROVEN: &str = "newer blocks prove that it is a member: connecting anew";
 /// Why a validator is cut whose certificate counts no more, or again.
 const CHANGED: &str = "its certificate counts otherwise now: connecting anew";
 
+/// The same, of this node's own.
+const RENEWED: &str = "this node's certificate counts again: connecting anew";
+
 impl ConnectionTable {
     /// What we say of ourselves now, in a network of members: our tip and our certificate.
     pub fn proof(&self) -> Option<(Height, NodeCertificate)> {
@@ -32,8 +35,27 @@ impl ConnectionTable {
     }
 
     pub fn set_certificate(&mut self, certificate: NodeCertificate) {
-        if let Some(membership) = &mut self.membership {
-            membership.certificate = certificate;
+        let Some(membership) = &mut self.membership else { return };
+        self.replaced = Some(std::mem::replace(&mut membership.certificate, certificate));
+        self.show_renewed();
+    }
+
+    // A peer judges by the certificate that it was shown. A validator whose certificate had expired
+    // would be of no organisation at it until the connection ends, whatever it has by now.
+    // On trial is who may know more than this node: it is cut when it is proven.
+    /// Once this node's certificate counts: cuts the connections if it was let in as a validator alone
+    /// by the one before.
+    fn show_renewed(&mut self) {
+        let Some((old, own)) = self.replaced.as_ref().zip(self.membership.as_ref()) else { return };
+        let judge = |certificate: &NodeCertificate| own.admission.judge(old.peer, certificate);
+        if !matches!(judge(&own.certificate), Ok(Standing::Member(_))) {
+            return;
+        }
+        let alone = judge(old) == Ok(Standing::Validator);
+        self.replaced = None;
+        let shown = |it: &&mut Connection| it.socket && it.peer.is_some() && it.trial.is_none();
+        for connection in self.connections.values_mut().filter(shown).filter(|_| alone) {
+            connection.kill_switch.cut(RENEWED.into());
         }
     }
 
@@ -107,6 +129,7 @@ impl ConnectionTable {
             connection.kill_switch.cut(reason);
         }
         self.favour(validators);
+        self.show_renewed();
     }
 
     /// Something that the peer gave was verified: if it is on trial, it has time anew.

@@ -51,7 +51,7 @@ async fn unpack(
     length: usize,
     (blocks, more): (bool, usize),
 ) -> Charge {
-    begin(budget, lane, length, length).await.unpack(blocks, more, budget).await
+    begin(budget, lane, length, length).await.unpack(lane, blocks, more, budget).await
 }
 
 /// Attack: 96 peers whose small frames were 11 MiB of short transactions each in memory.
@@ -94,6 +94,24 @@ async fn blocks_that_nobody_asked_for_hold_up_no_transactions() {
     assert!(timeout(SOON, list()).await.is_err(), "it has a bound, too");
     drop((held, lists));
     timeout(LIMIT, list()).await.expect("when the node has read them");
+}
+
+/// Attack: gossip of many tiny transactions, while the node has no time for it.
+#[tokio::test]
+async fn gossip_that_is_not_read_holds_up_no_bodies_and_no_votes() {
+    let shared = SharedBudget::others();
+    let hostile: Vec<_> = (0..8).map(|_| budget(&shared)).collect();
+    let mut held = vec![];
+    for (budget, _) in &hostile {
+        let list = unpack(budget, Lane::Gossip, 30 << 10, (false, 64 * 15_000));
+        held.extend(timeout(SOON, list).await.ok());
+    }
+    assert_eq!(held.len(), 4);
+    let (honest, _) = budget(&shared);
+    let bodies = unpack(&honest, Lane::Consensus, 64 << 10, (false, 64 * BLOCK_TXS_MAX));
+    let held = timeout(SOON, bodies).await.expect("room of its lane");
+    timeout(SOON, receive(&honest, Lane::Consensus, 256)).await.expect("votes behind them");
+    drop(held);
 }
 
 #[tokio::test]
