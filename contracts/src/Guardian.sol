@@ -11,7 +11,8 @@ error GuardInForce(uint64 until);
 /// @notice the guardian rests until {until:time}, a week after what it held before; until then all vote
 error GuardRests(uint64 until);
 /// @notice without it (of nodes: and without one more that goes away) the others would be too few to go on; the
-/// guardian stops nothing that a quorum needs. Its organisation may revoke a node (`trefoil node revoke`), or all vote
+/// guardian stops nothing that a quorum needs, and any full node may be the machine of a seat that moved to its standby
+/// (until its key is rotated). Its organisation may revoke a node (`trefoil node revoke`), or all vote
 error NeededForQuorum();
 
 /// Who can act before a vote can: an account that all may name, for the hours in which keys are

@@ -68,7 +68,7 @@ abstract contract Standbys is Claims {
         _release(e.key, _next());
         // It does not refuse: the key is free for this seat, and agreed when it was named.
         _claim(key, KeyRole.Validator, e.organisation, peer, _next());
-        (e.key, e.standby, e.moved) = (key, 0, uint64(block.timestamp));
+        (e.key, e.standby, e.moved, e.elsewhere) = (key, 0, uint64(block.timestamp), true);
         if (e.changes != 0) e.nextKey = key;
         _unseen(e, _next());
         _changed();

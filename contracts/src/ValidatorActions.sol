@@ -199,7 +199,7 @@ abstract contract ValidatorActions is Claims {
         // Founders begin together: until they were missed they are counted on.
         if (block.number != 0) {
             _unseen(e, n.from);
-            e.standby = 0;
+            (e.standby, e.elsewhere) = (0, false);
         }
         _listed.push(n.peer);
         _note(n.from);

@@ -38,6 +38,8 @@ abstract contract Validators is Organisations {
         /// In `_listed`, while it is a validator.
         uint16 index;
         bool revoked;
+        /// It moved to its standby, and its key was not rotated since: another machine than `peer` signs.
+        bool elsewhere;
         /// 0: it is no validator.
         uint64 power;
         uint64 from;
@@ -200,13 +202,13 @@ abstract contract Validators is Organisations {
     }
 
     /// The seat for which the machine may sign. One that moved signs on a machine whose peer id the chain does not
-    /// know: of these it is the one that counts most.
+    /// know: of these it is the one that counts most. A key that was rotated is of the node that was voted in.
     function _seatOf(bytes32 peer) internal view returns (bytes32 seat) {
         if (_entries[peer].power != 0) return peer;
         uint256 most = 0;
         for (uint256 i = 0; i < _listed.length; i++) {
             Entry storage e = _entries[_listed[i]];
-            if (e.moved == 0 || !_isActive(e.organisation)) continue;
+            if (!e.elsewhere || !_isActive(e.organisation)) continue;
             uint256 power = _isOnline(e) ? e.power : 0;
             if (seat == 0 || power > most) (seat, most) = (_listed[i], power);
         }
@@ -242,6 +244,7 @@ abstract contract Validators is Organisations {
         if (e.nextKey != e.key) {
             _release(e.key, e.changes);
             _unseen(e, e.changes);
+            e.elsewhere = false;
         }
         e.key = e.nextKey;
         e.power = e.nextPower;

@@ -327,6 +327,54 @@ contract StandbysTest is PresenceBase {
         same("held", heldNode(), ed(1077));
     }
 
+    /// Attack: one organisation lets its seat move once, and the guardian holds no full node any more, for ever.
+    function testWhenASeatCameHomeAFullNodeIsHeld() public {
+        moved(4);
+        decideOwn(2, abi.encodeCall(ValidatorActions.rotateValidatorKey, (peer(2), validatorKey(2))));
+        blocks(DELAY - 2);
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
+        direct.holdNode(node);
+        blocks(4);
+        same("home", power(validatorKey(2)), POWER);
+        vm.prank(GUARD);
+        direct.holdNode(node);
+        same("held", heldNode(), node);
+        // It moves again, and the guardian's hold ends.
+        vm.warp(block.timestamp + 1 days);
+        decideOwn(2, naming(2, ed(78)));
+        off(validatorKey(2));
+        same("moved again", power(ed(78)), POWER);
+        same("let go", heldNode(), 0);
+    }
+
+    /// A decision about its power is none about its machine.
+    function testASeatWhosePowerChangesIsNotHome() public {
+        moved(4);
+        decide(abi.encodeCall(ValidatorActions.setPower, (peer(2), POWER - 1)));
+        blocks(DELAY + 2);
+        same("changed", power(ed(77)), POWER - 1);
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        vm.expectRevert(abi.encodePacked(NeededForQuorum.selector));
+        direct.holdNode(node);
+    }
+
+    /// It was voted in anew, with its own node.
+    function testASeatThatLeftAndCameBackIsHome() public {
+        moved(5);
+        decide(abi.encodeCall(ValidatorActions.removeValidator, (peer(2))));
+        blocks(DELAY);
+        decide(abi.encodeCall(ValidatorActions.addValidator, (peer(2), 2, ed(79), POWER, account(1))));
+        blocks(DELAY + 2);
+        same("back", power(ed(79)), POWER);
+        bytes32 node = ed(1077);
+        vm.prank(GUARD);
+        direct.holdNode(node);
+        same("held", heldNode(), node);
+    }
+
     /// The machine is held before the seat moves to it.
     function testASeatThatMovesToAMachineThatIsHeldFreesIt() public {
         start(6);
