@@ -10,7 +10,7 @@ const SEEDS: u64 = 6;
 #[test]
 fn what_contracts_accept_ends_no_node_and_stops_no_chain() {
     let mut seen = BTreeMap::<_, u64>::new();
-    for seed in 1..=SEEDS {
+    for seed in 3..3 + SEEDS {
         let result = run(actions::plan(seed), false);
         let violation = result.violation.map(|violation| violation.to_string());
         assert_eq!(violation, None, "see it: trefoil-sim {seed} --actions --trace");
