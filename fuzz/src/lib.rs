@@ -74,7 +74,8 @@ static SOUND: LazyLock<Sound> = LazyLock::new(|| {
         let parent_certificate = ledger.tip_certificate().cloned();
         let attached = Attached { parent_certificate, evidence: vec![] };
         let timestamp = ledger.tip().timestamp + 1;
-        let draft = Draft { timestamp, fee_recipient: Address::ZERO, attached };
+        let fee_recipient = SPEC.validators[0].fee_recipient;
+        let draft = Draft { timestamp, fee_recipient, attached };
         let (outcome, refused) =
             ledger.build(draft, &mut (height == 1).then(|| TX.clone()).into_iter());
         assert_eq!(refused, []);

@@ -8,7 +8,7 @@ use trefoil_ledger::{Draft, History, Ledger};
 use trefoil_mempool::MempoolLimits;
 use trefoil_node::{Config, Effects, Node};
 use trefoil_types::{
-    Address, Attached, B256, Certificate, CertifiedBlock, ChainSpec, Height, MemDisk, Proposal,
+    Attached, B256, Certificate, CertifiedBlock, ChainSpec, Height, MemDisk, Proposal,
     ProposedBlock, Round, Time, ValidatorSignature, Vote, VoteKind,
 };
 
@@ -57,7 +57,8 @@ pub static CHAIN: LazyLock<Chain> = LazyLock::new(|| {
         let parent_certificate = ledger.tip_certificate().cloned();
         let attached = Attached { parent_certificate, evidence: vec![] };
         let timestamp = ledger.tip().timestamp + 1;
-        let draft = Draft { timestamp, fee_recipient: Address::ZERO, attached };
+        let fee_recipient = NETWORK.validators[0].fee_recipient;
+        let draft = Draft { timestamp, fee_recipient, attached };
         let mut txs = (height == 1).then(|| TX.clone()).into_iter();
         let (outcome, _) = ledger.build(draft, &mut txs);
         let block = outcome.block().hash;
