@@ -150,12 +150,9 @@ impl AdaptiveTimeouts {
     pub fn note_decided(&mut self, turns: &Turns, round: Round, own: Option<PublicKey>) {
         let decider = turns.proposer(round).key;
         self.failed.remove(&decider);
-        // In a height of more rounds, as after a partition, each had its turn and no more.
-        let rounds = turns.validators().len().min(round as usize);
-        let mut failed: Vec<_> = turns.proposers().take(rounds).map(|it| it.key).collect();
-        failed.sort_unstable();
-        failed.dedup();
-        for key in failed.into_iter().filter(|key| *key != decider && Some(*key) != own) {
+        for key in
+            turns.failed(round).into_iter().filter(|key| *key != decider && Some(*key) != own)
+        {
             // What was not waited for was no turn. Who is away is none that proposes in vain.
             let away = self.absent.get(&key).is_some_and(|(since, _)| *since < self.height);
             if away || self.is_passed_over(&key) {

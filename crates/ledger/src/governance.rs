@@ -292,12 +292,7 @@ fn failed_turns(turns: Option<&Turns>, attached: &Attached) -> Vec<B256> {
     let (Some(turns), Some(certificate)) = (turns, &attached.parent_certificate) else {
         return vec![];
     };
-    // Attack: a height of very many rounds, as after a partition, which is nobody's fault.
-    let rounds = turns.validators().len().min(certificate.round as usize);
-    let mut failed: Vec<B256> = turns.proposers().take(rounds).map(|v| v.key.0).collect();
-    failed.sort_unstable();
-    failed.dedup();
-    failed
+    turns.failed(certificate.round).into_iter().map(|key| key.0).collect()
 }
 
 /// The contract on one state, called by the node itself.

@@ -45,6 +45,11 @@ fn a_proof_has_the_bytes_that_are_checked_in() {
     assert_eq!(Proof::decode(&bytes[2..], &network()), Ok(proof));
 }
 
+/// A node of organisation 1 that validates.
+fn validating(n: u8) -> MemberNode {
+    MemberNode { role: Role::Validator, validator: Some(key(n).public()), ..member(1, false) }
+}
+
 #[tokio::test]
 async fn members_connect_and_a_new_certificate_is_shown_from_then_on() {
     let mut a = Node::start(config(NODE, &[])).await;
@@ -211,9 +216,7 @@ async fn only_x25519mlkem768_is_taken() {
 async fn places_are_kept_for_whom_the_chain_makes_a_validator_and_no_longer() {
     let node = Node::start(config(NODE, &[])).await;
     let mut with = members();
-    let validator =
-        MemberNode { role: Role::Validator, validator: Some(key(6).public()), ..member(1, false) };
-    with.nodes.insert(peer_id(6), validator);
+    with.nodes.insert(peer_id(6), validating(6));
     for (members, favoured) in [(members(), false), (with, true), (members(), false)] {
         node.handle.set_admission(admission(members));
         assert_eq!(node.handle.is_favoured(peer_id(6)), favoured);
@@ -225,12 +228,7 @@ async fn places_are_kept_for_whom_the_chain_makes_a_validator_and_no_longer() {
 #[tokio::test]
 async fn a_validator_speaks_for_its_organisation_only_while_a_ca_key_of_it_counts() {
     let mut signed = members();
-    let validator = MemberNode {
-        role: Role::Validator,
-        validator: Some(key(MEMBER).public()),
-        ..member(1, false)
-    };
-    signed.nodes.insert(peer_id(MEMBER), validator);
+    signed.nodes.insert(peer_id(MEMBER), validating(MEMBER));
     let mut without = signed.clone();
     without.organisations.get_mut(&1).unwrap().ca_keys[0].key = ca(9).public();
     let mut node = Node::start(config(NODE, &[])).await;
@@ -251,12 +249,7 @@ async fn a_validator_speaks_for_its_organisation_only_while_a_ca_key_of_it_count
 #[tokio::test]
 async fn a_validator_shows_a_new_certificate_at_once_if_the_old_one_counted_no_more() {
     let mut known = members();
-    let as_validator = MemberNode {
-        role: Role::Validator,
-        validator: Some(key(MEMBER).public()),
-        ..member(1, false)
-    };
-    known.nodes.insert(peer_id(MEMBER), as_validator);
+    known.nodes.insert(peer_id(MEMBER), validating(MEMBER));
     let mut with_new_key = known.clone();
     let ca_keys = &mut with_new_key.organisations.get_mut(&1).unwrap().ca_keys;
     ca_keys.push(CaKey { key: ca(9).public(), ..ca_keys[0] });
@@ -472,12 +465,7 @@ async fn an_organisation_that_has_its_share_is_refused_on_both_sides() {
     const OTHER: u8 = 5;
     const VALIDATOR: u8 = 6;
     let mut members = members();
-    let validator = MemberNode {
-        role: Role::Validator,
-        validator: Some(key(VALIDATOR).public()),
-        ..member(1, false)
-    };
-    members.nodes.insert(peer_id(VALIDATOR), validator);
+    members.nodes.insert(peer_id(VALIDATOR), validating(VALIDATOR));
     let mut held = membership(NODE);
     held.admission = admission(members);
     let access = NetworkAccess::Consortium(held);

@@ -4,9 +4,9 @@
 //! What always holds: the proposers of a height follow from the validator sets up to it
 //! alone. What a validator has waited counts on when others come, go or change their power.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use trefoil_crypto::{B256, keccak256};
+use trefoil_crypto::{B256, PublicKey, keccak256};
 
 use crate::{Round, Validator, ValidatorSet, limits};
 
@@ -80,6 +80,15 @@ impl Turns {
     /// The proposer of a round.
     pub fn proposer(&self, round: Round) -> &Validator {
         self.proposers().nth((round % ROUNDS) as usize).expect("there is no end of them")
+    }
+
+    // Attack: a height of very many rounds, as after a partition, which is nobody's fault.
+    /// The keys of those whose rounds before this one decided nothing, each once, ascending; in a
+    /// height of more rounds than validators, of as many rounds as these.
+    pub fn failed(&self, round: Round) -> Vec<PublicKey> {
+        let rounds = self.validators.len().min(round as usize);
+        let failed: BTreeSet<_> = self.proposers().take(rounds).map(|it| it.key).collect();
+        failed.into_iter().collect()
     }
 
     /// The turns of the next height, whose validators are these. A height costs its first

@@ -319,12 +319,7 @@ impl Actors {
     fn call_any(&mut self) -> Vec<Deed> {
         let (to, functions) = self.values.dice.one(&self.contracts);
         let function = self.values.dice.one(&functions);
-        let input = match self.values.dice.below(10) {
-            0 => self.values.noise(200),
-            1 => function.nonsense(&mut self.values),
-            2 => function.damaged(&mut self.values),
-            _ => function.call(&mut self.values),
-        };
+        let input = function.input(&mut self.values);
         let by = match self.values.dice.below(3) {
             0 => self.validators + self.values.dice.below(OFFICERS),
             _ => self.values.dice.below(self.wallets.len()),

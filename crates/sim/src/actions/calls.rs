@@ -296,6 +296,16 @@ impl Function {
         hash[..4].try_into().expect("four of 32 bytes")
     }
 
+    /// Some input of a call: mostly one that the function can decode.
+    pub(super) fn input(&self, values: &mut Values) -> Vec<u8> {
+        match values.dice.below(10) {
+            0 => values.noise(200),
+            1 => self.nonsense(values),
+            2 => self.damaged(values),
+            _ => self.call(values),
+        }
+    }
+
     /// A call that the function can decode.
     pub(super) fn call(&self, values: &mut Values) -> Vec<u8> {
         let (mut heads, mut tails) = (Vec::new(), Vec::new());

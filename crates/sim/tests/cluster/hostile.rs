@@ -246,9 +246,7 @@ fn what_is_too_early_or_of_nobody_is_not_kept() {
 fn transactions_that_nobody_asked_for_are_not_looked_at() {
     let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
-    let (proposer, good) = unheard(&mut cluster, |message| {
-        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
-    });
+    let (proposer, good) = unheard_with_txs(&mut cluster);
     let stranger = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
     let block = good.proposal.block;
     let bodies =
@@ -288,6 +286,13 @@ fn unheard(
     heard.borrow()[0].clone()
 }
 
+/// The same, and no transaction comes to node 2.
+fn unheard_with_txs(cluster: &mut Cluster) -> (usize, Box<ProposedBlock>) {
+    unheard(cluster, |message| {
+        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
+    })
+}
+
 /// Two answers that are no transactions, of a false list: when the second is recovered, the
 /// true list is followed. Whoever sent that one used to be blamed for the answer.
 #[test]
@@ -300,9 +305,7 @@ fn a_false_list_before_a_true_one(together: bool) {
     plan.workers_max = Millis(30);
     let mut cluster = started(plan);
     cluster.reach(1, SECOND);
-    let (proposer, good) = unheard(&mut cluster, |message| {
-        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
-    });
+    let (proposer, good) = unheard_with_txs(&mut cluster);
     let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
     let junk = [1u8, 2].map(|byte| Bytes::from(vec![byte; 50]));
     let mut bad = good.clone();
@@ -327,9 +330,7 @@ fn a_false_list_before_a_true_one(together: bool) {
 fn a_list_of_more_than_a_block_is_given_up_and_its_sender_blamed() {
     let mut cluster = cluster(4, 4);
     cluster.reach(1, SECOND);
-    let (proposer, good) = unheard(&mut cluster, |message| {
-        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
-    });
+    let (proposer, good) = unheard_with_txs(&mut cluster);
     let liar = (0..4).find(|n| *n != 2 && *n != proposer).unwrap();
     let large: Vec<TxEnvelope> = (0..72).map(|nonce| transfer_with(5, nonce, 120_000)).collect();
     let mut bad = good.clone();
@@ -355,9 +356,7 @@ fn what_is_fetched_for_a_block_counts_as_it_is_decoded() {
     plan.workers_max = Millis(30);
     let mut cluster = started(plan);
     cluster.reach(1, SECOND);
-    let (_, good) = unheard(&mut cluster, |message| {
-        matches!(message, Message::Txs(_) | Message::TxHashes(_) | Message::Bodies(_))
-    });
+    let (_, good) = unheard_with_txs(&mut cluster);
     let mut body = vec![0x80; 8];
     body.extend([0xc0, 0xfa, 1, 0, 0]);
     body.resize(body.len() + (1 << 16), 1);

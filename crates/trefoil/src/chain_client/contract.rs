@@ -211,7 +211,8 @@ impl Contract {
         // The estimate of the gas executes the call: a refusal is known before anything is
         // signed.
         let call = json!({ "from": account, "to": self.address, "input": data, "value": value });
-        let tx = self.draft(account, data, value).await?;
+        let gas = self.number("eth_estimateGas", json!([call])).await?;
+        let tx = self.draft(account, data, value, gas).await?;
         let gas = U256::from(tx.gas_limit) * U256::from(tx.max_fee_per_gas);
         // So would the pool.
         self.check_funds(account, gas + value).await?;
@@ -236,9 +237,8 @@ impl Contract {
         from: Address,
         input: Bytes,
         value: U256,
+        gas: u64,
     ) -> Result<TxEip1559, ContractError> {
-        let call = json!({ "from": from, "to": self.address, "input": input, "value": value });
-        let gas = self.number("eth_estimateGas", json!([call])).await?;
         let latest = self.call("eth_getBlockByNumber", json!(["latest", false])).await?;
         let quantity = |key: &str| self.quantity("eth_getBlockByNumber", latest[key].clone());
         let (block_gas, base_fee) = (quantity("gasLimit")?, quantity("baseFeePerGas")?);

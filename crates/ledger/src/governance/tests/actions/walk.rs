@@ -343,12 +343,7 @@ impl Walk {
     fn call_any(&mut self, calls: &mut Vec<Call>) {
         let (to, functions) = self.values.dice.one(&self.contracts);
         let function = self.values.dice.one(&functions);
-        let input = match self.values.dice.below(10) {
-            0 => self.values.noise(200),
-            1 => function.nonsense(&mut self.values),
-            2 => function.damaged(&mut self.values),
-            _ => function.call(&mut self.values),
-        };
+        let input = function.input(&mut self.values);
         let from = match self.values.dice.below(3) {
             0 => self.values.dice.one(&self.values.officers),
             _ => self.values.account(),
